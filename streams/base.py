@@ -1,0 +1,75 @@
+"""What a source and a sink are, and how they fail."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import Protocol, Self
+
+from .types import Frame, Result
+
+
+class SourceError(Exception):
+    """A source cannot be opened or read. The message is one line, names the cause and holds no password."""
+
+
+class SinkError(Exception):
+    """A sink cannot be opened or written. The message is one line, names the cause and holds no password."""
+
+
+class Source(Protocol):
+    """A stream of frames. Constructing opens nothing: `async with source: async for frame in source: ...`.
+
+    `live` decides what happens to frames nobody had time for: a live source drops them, a file waits. `url`
+    has its password masked. `frame_count` and `rate` (frames/s) are None where unknown, and settled once
+    the source is open. `dropped` counts the frames of a live source that nobody had time for. The end of a
+    file ends the iteration; on a live source nothing but an error does.
+    """
+
+    live: bool
+
+    @property
+    def url(self) -> str: ...
+
+    @property
+    def frame_count(self) -> int | None: ...
+
+    @property
+    def rate(self) -> float | None: ...
+
+    @property
+    def dropped(self) -> int: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __aiter__(self) -> AsyncIterator[Frame]: ...
+
+
+class Sink(Protocol):
+    """Where results go. Constructing opens nothing: `async with sink: await sink.write(result)`.
+
+    Leaving the block finishes the output, also after an error or Ctrl-C. Blocking work runs in the sink's own
+    thread, never on the event loop.
+    """
+
+    @property
+    def url(self) -> str: ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    async def write(self, result: Result) -> None: ...
+
+
+def redact(url: str) -> str:
+    """The URL with its secrets replaced by ***: the user's password, and query values named like one."""
+    url = re.sub(r"(?<=://)([^/@:\s]*):[^/\s]*@", r"\1:***@", url)
+    return re.sub(r"(?i)(?<=[?&])(pass|passwd|password|pwd|token|key|secret)=[^&\s]*", r"\1=***", url)

@@ -1,0 +1,281 @@
+"""What Keepsight says in JSON, over MQTT and in results files, and how it is made of results.
+
+Every message is complete by itself. Fields are only ever added; readers ignore those they do not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from . import rle
+from .types import Box, Clock, Event, EventKind, Frame, Mask, Result, State, Track
+
+AVAILABILITY = ("online", "stopped", "offline")
+"""Plain text: at each connect, at a clean end, and said by the broker when the connection is lost."""
+
+_PLACES = 4  # decimals of scores
+_FINE_PLACES = 6  # decimals of coordinates and times: a pixel of any frame, a microsecond
+
+RunState = Literal["waiting", "running", "stopped"]
+Score = float
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="ignore",
+        use_attribute_docstrings=True,
+        json_schema_serialization_defaults_required=True,
+    )
+
+
+class _Message(_Part):
+    v: Literal[1] = 1
+    """Version of the message format."""
+
+
+class _OfFrame(_Part):
+    """Which frame is spoken of, and when it was."""
+
+    epoch: int
+    """Rises at each reconnect of the source."""
+    index: int
+    """Frames decoded before this one."""
+    time: float
+    """Presentation time in seconds."""
+    captured: float
+    """Wall-clock time of capture, seconds since 1970."""
+    clock: Clock
+    """Where the capture time came from."""
+
+
+class _Published(_Part):
+    published: float
+    """Wall-clock time of publishing, seconds since 1970."""
+
+
+class RleMask(_Part):
+    """A mask in COCO's compressed run-length encoding, column-major."""
+
+    size: tuple[int, int]
+    """Height and width in pixels."""
+    counts: str
+
+
+class TrackFields(_Part):
+    """One object in one frame. Scores lie in [0, 1]."""
+
+    object_id: int
+    label: str
+    state: State
+    box: Box | None
+    """x0, y0, x1, y1 in [0, 1] of the frame; null where nothing is visible."""
+    confidence: Score
+    iou: Score
+    """Predicted overlap of the mask with the object."""
+    presence: Score
+    """Probability that the object is visible."""
+    stability: Score
+
+
+class MaskedTrack(TrackFields):
+    mask: RleMask
+
+
+class ObjectMask(_Part):
+    object_id: int
+    mask: RleMask
+
+
+class EventFields(_OfFrame):
+    """What happened to which object. Boxes and scores as in tracks."""
+
+    kind: EventKind
+    object_id: int
+    label: str
+    state: State
+    previous: State | None
+    """The state before the event."""
+    reason: str
+    confidence: Score
+    box: Box | None
+
+
+class StatusMessage(_Published, _Message):
+    """How one camera's run is doing. Retained; read it together with the node's availability."""
+
+    state: RunState
+    reason: str
+    frames: int
+    """Results so far."""
+    frames_per_second: float
+    """Results a second since the last status."""
+    objects: int
+    """Tracks in the last result."""
+
+
+class FramesMessage(_OfFrame, _Published, _Message):
+    """All tracks of one frame."""
+
+    size: tuple[int, int]
+    """Height and width of the frame in pixels."""
+    tracks: list[TrackFields]
+
+
+class MasksMessage(_OfFrame, _Published, _Message):
+    """All masks of one frame."""
+
+    masks: list[ObjectMask]
+
+
+class EventMessage(EventFields, _Published, _Message):
+    """One event. A message that is delivered twice has the same `event_id`."""
+
+    event_id: str
+    """node/camera/run/sequence: unique, and the same each time this event is sent."""
+
+
+class ResultLine(_OfFrame, _Message):
+    """One line of a results file: all that is known of one frame."""
+
+    size: tuple[int, int]
+    """Height and width of the frame in pixels."""
+    tracks: list[MaskedTrack]
+    events: list[EventFields]
+
+
+_MODELS: dict[str, type[BaseModel]] = {
+    "status": StatusMessage,
+    "frames": FramesMessage,
+    "masks": MasksMessage,
+    "events": EventMessage,
+    "result": ResultLine,
+}
+SCHEMAS = tuple(_MODELS)
+"""The names `schema` knows."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema of a message. ValueError, listing the names there are, where `name` is none of them."""
+    if name not in _MODELS:
+        raise ValueError(f"no message is called {name!r}; there are {', '.join(SCHEMAS)}")
+    return _MODELS[name].model_json_schema(mode="serialization")
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The figures of a `StatusMessage`."""
+
+    state: RunState
+    reason: str
+    frames: int
+    frames_per_second: float
+    objects: int
+
+
+def status_message(status: Status, published: float) -> StatusMessage:
+    return StatusMessage(
+        state=status.state,
+        reason=status.reason,
+        frames=status.frames,
+        frames_per_second=round(status.frames_per_second, 2),
+        objects=status.objects,
+        published=_fine(published),
+    )
+
+
+def frames_message(result: Result, published: float) -> FramesMessage:
+    return FramesMessage(
+        **_of_frame(result.frame),
+        size=result.frame.size,
+        tracks=[TrackFields(**_track(track)) for track in result.tracks],
+        published=_fine(published),
+    )
+
+
+def masks_message(result: Result, published: float) -> MasksMessage:
+    return MasksMessage(
+        **_of_frame(result.frame),
+        masks=[ObjectMask(object_id=track.object_id, mask=_rle(track.mask)) for track in result.tracks],
+        published=_fine(published),
+    )
+
+
+def event_message(event: Event, event_id: str, published: float) -> EventMessage:
+    return EventMessage(**_event(event), event_id=event_id, published=_fine(published))
+
+
+def event_id(source: Sequence[str], sequence: int) -> str:
+    """The id of the event that is number `sequence` of `source`: (node, camera, run)."""
+    return "/".join((*source, str(sequence)))
+
+
+def result_line(result: Result) -> ResultLine:
+    return ResultLine(
+        **_of_frame(result.frame),
+        size=result.frame.size,
+        tracks=[MaskedTrack(**_track(track), mask=_rle(track.mask)) for track in result.tracks],
+        events=[EventFields(**_event(event)) for event in result.events],
+    )
+
+
+def _of_frame(frame: Frame) -> dict[str, Any]:
+    return {
+        "epoch": frame.epoch,
+        "index": frame.index,
+        "time": _fine(frame.time),
+        "captured": _fine(frame.captured),
+        "clock": frame.clock,
+    }
+
+
+def _track(track: Track) -> dict[str, Any]:
+    return {
+        "object_id": track.object_id,
+        "label": track.label,
+        "state": track.state,
+        "box": _box(track.box),
+        "confidence": _score(track.confidence),
+        "iou": _score(track.iou),
+        "presence": _score(track.presence),
+        "stability": _score(track.stability),
+    }
+
+
+def _event(event: Event) -> dict[str, Any]:
+    return {
+        "epoch": event.frame[0],
+        "index": event.frame[1],
+        "time": _fine(event.time),
+        "captured": _fine(event.captured),
+        "clock": event.clock,
+        "kind": event.kind,
+        "object_id": event.object_id,
+        "label": event.label,
+        "state": event.state,
+        "previous": event.previous,
+        "reason": event.reason,
+        "confidence": _score(event.confidence),
+        "box": _box(event.box),
+    }
+
+
+def _rle(mask: Mask) -> RleMask:
+    coded = rle.encode(mask)
+    return RleMask(size=mask.shape, counts=coded["counts"])
+
+
+def _box(box: Box | None) -> Box | None:
+    return None if box is None else (_fine(box[0]), _fine(box[1]), _fine(box[2]), _fine(box[3]))
+
+
+def _fine(value: float) -> float:
+    return round(float(value), _FINE_PLACES)
+
+
+def _score(value: float) -> float:
+    return round(float(value), _PLACES)

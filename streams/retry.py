@@ -1,0 +1,217 @@
+"""Keeps a live source alive: whatever ends it, it is opened again, for ever. Nothing else retries one."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Literal, Self
+
+import structlog
+
+from .base import Source, SourceError
+from .types import Frame
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a live source is doing: frames come, are late, or there is no connection. `reason` says why.
+
+    `reconnects` counts the times that frames came again after a connection was lost.
+    """
+
+    state: Literal["online", "stalled", "offline"]
+    reason: str
+    reconnects: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Seconds to wait before opening again: twice as many each time, from `shortest` up to `longest`.
+
+    A random part of up to `jitter` (0 to 1) is taken off, so that many cameras do not come back in step.
+    """
+
+    shortest: float = 0.5
+    longest: float = 30.0
+    jitter: float = 0.3
+
+    def delay(self, failures: int, chance: float) -> float:
+        """Seconds to wait after `failures` failures in a row; `chance` is a random number in [0, 1)."""
+        return min(self.longest, self.shortest * 2.0 ** min(failures, 32)) * (1 - self.jitter * chance)
+
+
+def reconnecting(
+    make_source: Callable[[], Source],
+    *,
+    on_status: Callable[[SourceStatus], None] | None = None,
+    backoff: Backoff | None = None,
+    stall_seconds: float = 2.0,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    chance: Callable[[], float] = random.random,
+) -> Reconnecting:
+    """A live source that never ends: whenever the source from `make_source` fails or ends, another is opened.
+
+    `on_status` is told each change of state or reason. `sleep` and `chance` are there for tests.
+    """
+    return Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, sleep, chance)
+
+
+class Reconnecting:
+    """See `reconnecting`. Opening waits, for ever, until the source is there for the first time.
+
+    Over a reconnect `epoch` rises by one, `index` goes on, and `time` goes on by what passed between the
+    arrivals of the two frames.
+    """
+
+    def __init__(
+        self,
+        make_source: Callable[[], Source],
+        on_status: Callable[[SourceStatus], None] | None,
+        backoff: Backoff,
+        stall_seconds: float,
+        sleep: Callable[[float], Awaitable[None]],
+        chance: Callable[[], float],
+    ) -> None:
+        self.live = True
+        self.status = SourceStatus("offline", "connecting", 0)
+        self._make_source = make_source
+        self._on_status = on_status
+        self._backoff = backoff
+        self._stall_seconds = stall_seconds
+        self._sleep = sleep
+        self._chance = chance
+        self._source = make_source()
+        self._frames: AsyncIterator[Frame]
+        self._connection = AsyncExitStack()
+        self._failures = 0
+        self._dropped = 0
+        self._join = _Join()
+
+    @property
+    def url(self) -> str:
+        return self._source.url
+
+    @property
+    def frame_count(self) -> int | None:
+        return None
+
+    @property
+    def rate(self) -> float | None:
+        return self._source.rate
+
+    @property
+    def dropped(self) -> int:
+        return self._dropped + self._source.dropped
+
+    async def __aenter__(self) -> Self:
+        await self._connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._connection.aclose()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Frame:
+        while True:
+            try:
+                frame = await self._next_frame()
+            except StopAsyncIteration:
+                await self._reconnect("the stream ended")
+            except SourceError as error:
+                await self._reconnect(self._cause(error))
+            else:
+                return self._take(frame)
+
+    async def _connect(self) -> None:
+        while True:
+            try:
+                await self._connection.enter_async_context(self._source)
+            except SourceError as error:
+                await self._wait(self._cause(error))
+            else:
+                self._frames = aiter(self._source)
+                return
+
+    async def _reconnect(self, reason: str) -> None:
+        await self._connection.aclose()
+        self._join = self._join.interrupted()
+        await self._wait(reason)
+        await self._connect()
+
+    async def _wait(self, reason: str) -> None:
+        self._report("offline", reason)
+        await self._sleep(self._backoff.delay(self._failures, self._chance()))
+        self._failures += 1
+        self._dropped += self._source.dropped
+        self._source = self._make_source()
+
+    async def _next_frame(self) -> Frame:
+        coming = asyncio.ensure_future(anext(self._frames))
+        try:
+            await asyncio.wait({coming}, timeout=self._stall_seconds)
+            if not coming.done():
+                self._report("stalled", f"no frame for {self._stall_seconds:g} s")
+            return await coming
+        finally:
+            coming.cancel()
+
+    def _take(self, frame: Frame) -> Frame:
+        self._failures = 0
+        self._join, frame = self._join.carry_on(frame)
+        self._report("online", "")
+        return frame
+
+    def _cause(self, error: SourceError) -> str:
+        return str(error).removeprefix(f"{self.url}: ")
+
+    def _report(self, state: Literal["online", "stalled", "offline"], reason: str) -> None:
+        status = SourceStatus(state, reason, self._join.epoch)
+        if status == self.status:
+            return
+        self.status = status
+        if state == "online":
+            log.info("source online", url=self.url, reconnects=status.reconnects)
+        else:
+            log.warning(f"source {state}", url=self.url, reason=reason)
+        if self._on_status is not None:
+            self._on_status(status)
+
+
+@dataclass(frozen=True, slots=True)
+class _Join:
+    """How the frames of the present connection go on from those of the connections before it."""
+
+    epoch: int = 0
+    index_shift: int = 0
+    time_shift: float = 0.0
+    last: Frame | None = None
+    broken: bool = False
+
+    def interrupted(self) -> _Join:
+        return dataclasses.replace(self, broken=self.last is not None)
+
+    def carry_on(self, frame: Frame) -> tuple[_Join, Frame]:
+        join = self._after_gap(frame) if self.broken else self
+        joined = dataclasses.replace(
+            frame,
+            epoch=join.epoch,
+            index=frame.index + join.index_shift,
+            time=frame.time + join.time_shift,
+        )
+        return dataclasses.replace(join, last=joined), joined
+
+    def _after_gap(self, frame: Frame) -> _Join:
+        assert self.last is not None
+        gap = max(frame.arrived - self.last.arrived, 0.001)
+        return _Join(self.epoch + 1, self.last.index + 1, self.last.time + gap - frame.time)

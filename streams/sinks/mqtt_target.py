@@ -1,0 +1,151 @@
+"""Where MQTT messages go and what they are called: read from a sink's URL and the environment."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import socket
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from ..base import SinkError, redact
+
+USERNAME_VARIABLE = "KEEPSIGHT_MQTT_USERNAME"
+PASSWORD_VARIABLE = "KEEPSIGHT_MQTT_PASSWORD"
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883}
+_PARAMETERS = ("node", "camera", "masks", "frames_per_second")
+_FLAGS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
+_NAME_BYTES = 128
+_UNFIT = re.compile(r"[+#\x00-\x1f\x7f]")
+
+
+@dataclass(frozen=True, slots=True)
+class MqttTarget:
+    """A broker, the names in the topics, and how much is sent.
+
+    `run` tells one run's events from another's. `masks`: send masks too. `frames_per_second`: at most so many
+    frames messages (and as many masks messages) a second; None sends as many as the broker takes. The
+    password is in no `repr`, and `url` has it masked.
+    """
+
+    url: str
+    host: str
+    port: int
+    tls: bool
+    username: str | None
+    password: str | None = field(repr=False)
+    prefix: str
+    node: str
+    camera: str
+    run: str
+    masks: bool
+    frames_per_second: float | None
+
+    @property
+    def availability_topic(self) -> str:
+        return f"{self.prefix}/{self.node}/availability"
+
+    def camera_topic(self, name: str) -> str:
+        return f"{self.prefix}/{self.node}/cam/{self.camera}/{name}"
+
+
+def parse_target(
+    url: str, *, node: str = "", camera: str = "", run: str = "", environment: Mapping[str, str] = os.environ
+) -> MqttTarget:
+    """The target that a URL names: `mqtt[s]://[user[:password]@]host[:port][/prefix][?parameters]`.
+
+    The parameters are node, camera, masks (1 or 0) and frames_per_second. User and password come from
+    KEEPSIGHT_MQTT_USERNAME and KEEPSIGHT_MQTT_PASSWORD where the URL has none; in the URL, special characters
+    are percent-encoded. Raises SinkError for anything that is not as described.
+    """
+    parts, host, port = _split(url)
+    given = _parameters(parts)
+    shown = redact(url)
+    return MqttTarget(
+        url=shown,
+        host=host,
+        port=port,
+        tls=parts.scheme == "mqtts",
+        username=_secret(parts.username, environment.get(USERNAME_VARIABLE)),
+        password=_secret(parts.password, environment.get(PASSWORD_VARIABLE)),
+        prefix="/".join(_name(shown, "prefix", level) for level in _levels(parts)),
+        node=_name(shown, "node", given.get("node") or node or _host_name()),
+        camera=_name(shown, "camera", given.get("camera") or camera or "camera"),
+        run=run or f"{time.time_ns() // 1_000_000:x}-{os.getpid():x}",
+        masks=_flag(shown, given.get("masks", "0")),
+        frames_per_second=_rate(shown, given.get("frames_per_second")),
+    )
+
+
+def _split(url: str) -> tuple[SplitResult, str, int]:
+    """The URL's parts, host and port. What cannot be read is not shown: a password may be in it."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        host.encode("idna")
+    except ValueError:
+        host = ""
+    if not host or "@" in parts.path:
+        raise SinkError(
+            "mqtt://: the host or port cannot be read; write mqtt://[user:password@]host[:port]/prefix "
+            "with special characters percent-encoded"
+        )
+    return parts, host, port
+
+
+def _parameters(parts: SplitResult) -> dict[str, str]:
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    unknown = sorted(given.keys() - set(_PARAMETERS))
+    if unknown:
+        raise SinkError(f"{parts.scheme}://: no parameter {unknown[0]!r}; there are {', '.join(_PARAMETERS)}")
+    return given
+
+
+def _secret(from_url: str | None, from_environment: str | None) -> str | None:
+    return unquote(from_url) if from_url is not None else from_environment or None
+
+
+def _levels(parts: SplitResult) -> list[str]:
+    return unquote(parts.path).strip("/").split("/") if parts.path.strip("/") else ["keepsight"]
+
+
+def _name(url: str, what: str, name: str) -> str:
+    """`name` where it can be one level of a topic to publish to (MQTT 5.0, section 4.7), else a SinkError."""
+    if (
+        not name
+        or "/" in name
+        or name.startswith("$")
+        or _UNFIT.search(name)
+        or len(name.encode()) > _NAME_BYTES
+    ):
+        raise SinkError(
+            f"{url}: {what} {name!r} cannot be part of a topic: it may not be empty, start with $, "
+            f"hold / + # or control characters, or be longer than {_NAME_BYTES} bytes"
+        )
+    return name
+
+
+def _host_name() -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "keepsight"
+
+
+def _flag(url: str, text: str) -> bool:
+    if text.lower() not in _FLAGS:
+        raise SinkError(f"{url}: masks={text} is neither 1 nor 0")
+    return _FLAGS[text.lower()]
+
+
+def _rate(url: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = math.nan
+    if not 0 < rate < math.inf:
+        raise SinkError(f"{url}: frames_per_second={text} is not a number above 0")
+    return rate

@@ -1,0 +1,105 @@
+"""What waits to be sent over MQTT, and when its turn comes."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+from ..messages import RunState, Status
+from ..types import Event, Result
+
+EVENT_CAPACITY = 10_000
+"""Events kept while the broker is away; past it the oldest are dropped and counted."""
+STATUS_SECONDS = 10.0
+
+
+class NumberedEvent(NamedTuple):
+    """An event and its place among all events of the run, from 0."""
+
+    sequence: int
+    event: Event
+
+
+class Outbox:
+    """Events in order, at most `capacity`, and of results the newest. `dropped` counts events given up."""
+
+    def __init__(self, capacity: int = EVENT_CAPACITY) -> None:
+        self.dropped = 0
+        self._events: deque[NumberedEvent] = deque(maxlen=capacity)
+        self._newest: Result | None = None
+        self._sequence = 0
+
+    def put(self, result: Result) -> None:
+        for event in result.events:
+            self.dropped += len(self._events) == self._events.maxlen
+            self._events.append(NumberedEvent(self._sequence, event))
+            self._sequence += 1
+        self._newest = result
+
+    @property
+    def waiting(self) -> int:
+        """Events not yet sent."""
+        return len(self._events)
+
+    @property
+    def has_result(self) -> bool:
+        return self._newest is not None
+
+    def next_event(self) -> NumberedEvent | None:
+        """The oldest event; it stays until it is `sent`."""
+        return self._events[0] if self._events else None
+
+    def sent(self, event: NumberedEvent) -> None:
+        """Remove an event, unless it was dropped while it was on its way."""
+        if self._events and self._events[0] is event:
+            self._events.popleft()
+
+    def take_result(self) -> Result | None:
+        """The newest result not yet taken."""
+        result, self._newest = self._newest, None
+        return result
+
+
+class Pace:
+    """When the next frame may be sent, on the monotonic clock: `rate` frames a second, None for no limit."""
+
+    def __init__(self, rate: float | None) -> None:
+        self._interval = 0.0 if rate is None else 1 / rate
+        self.next_due = 0.0
+
+    def spent(self, now: float) -> None:
+        """A frame was sent. A turn taken a little late does not delay those after it."""
+        late = now - self.next_due
+        self.next_due = (self.next_due if late < self._interval else now) + self._interval
+
+
+class Tally:
+    """Counts results and knows when a status is due: at a change of state, else every STATUS_SECONDS."""
+
+    def __init__(self) -> None:
+        self.next_due = 0.0
+        self._state: RunState = "waiting"
+        self._frames = 0
+        self._objects = 0
+        self._told_frames = 0
+        self._told_at: float | None = None
+
+    def count(self, result: Result) -> None:
+        self._frames += 1
+        self._objects = len(result.tracks)
+        if self._state == "waiting":
+            self._state = "running"
+            self.next_due = 0.0
+
+    def stop(self) -> None:
+        self._state = "stopped"
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.next_due
+
+    def status(self, now: float, reason: str) -> Status:
+        """The status to be told now."""
+        elapsed = now - self._told_at if self._told_at is not None else 0.0
+        rate = (self._frames - self._told_frames) / elapsed if elapsed > 0 else 0.0
+        self._told_frames, self._told_at, self.next_due = self._frames, now, now + STATUS_SECONDS
+        return Status(self._state, reason, self._frames, rate, self._objects)

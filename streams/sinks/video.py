@@ -1,0 +1,168 @@
+"""The overlay as a video file, H.264 in MP4 or Matroska, playable even where the process was killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.container import OutputContainer
+from av.video.frame import PictureType, VideoFrame
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from ..drawing import overlay, seen
+from ..types import Box, Image, Result
+from .writer import claim
+
+KEY_FRAME_SECONDS = 1.0
+"""At most this much is lost when the process is killed, beside the few frames the encoder still holds."""
+
+_ENCODER = {"preset": "superfast", "crf": "22"}
+_ENCODER_THREADS = 2
+_TICKS = {".mp4": 90_000, ".mkv": 1_000}
+"""Ticks a second. Matroska knows milliseconds only."""
+_MUXER: Mapping[str, dict[str, str]] = {
+    ".mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
+    ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
+}
+_FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
+_BT601 = 6  # SMPTE 170M, the matrix that cv2 converts with
+_LIMITED_RANGE = 1
+
+
+class VideoWriter:
+    """A `Writer` of overlays to `path`, whose ending (.mp4 or .mkv) names the container.
+
+    The video has the first frame's size, made even by repeating the last row or column (4:2:0 needs it);
+    frames of another size are scaled to it. It starts at 0 and keeps the frames' own intervals; a frame that
+    is not later than the one before it is shown one tick after it. Without any frame no file is left.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._encoding: _Encoding | None = None
+        self._last_boxes: Mapping[int, Box] = {}
+
+    def open(self) -> None:
+        claim(self._path)
+
+    def write(self, result: Result) -> None:
+        self._last_boxes = seen(self._last_boxes, result.tracks)
+        picture = overlay(result, self._last_boxes)
+        if self._encoding is None:
+            self._encoding = _Encoding(self._path, picture, result.frame.time)
+        self._encoding.write(picture, result.frame.time)
+
+    def close(self) -> None:
+        if self._encoding is None:
+            self._path.unlink(missing_ok=True)
+        else:
+            self._encoding.close()
+
+
+class _Encoding:
+    """An open container with its encoder, for pictures like `first`; `start` is the first frame's time."""
+
+    def __init__(self, path: Path, first: Image, start: float) -> None:
+        ending = path.suffix.lower()
+        height, width = first.shape[:2]
+        self._size = (height, width)
+        self._start = start
+        self._tick = Fraction(1, _TICKS[ending])
+        self._last_pts = -1
+        self._last_key = -KEY_FRAME_SECONDS
+        self._file = _Shielded(path)
+        self._container: OutputContainer = av.open(
+            self._file, "w", format=_FORMATS[ending], options=_MUXER[ending]
+        )
+        self._stream = _add_stream(self._container, (height + height % 2, width + width % 2), self._tick)
+
+    def write(self, picture: Image, time: float) -> None:
+        frame = _to_frame(_to_i420(self._fitted(picture)))
+        frame.pts = max(round((time - self._start) / self._tick), self._last_pts + 1)
+        frame.time_base = self._tick
+        if (seconds := frame.pts * self._tick) - self._last_key >= KEY_FRAME_SECONDS:
+            frame.pict_type = PictureType.I
+            self._last_key = float(seconds)
+        self._last_pts = frame.pts
+        self._container.mux(self._stream.encode(frame))
+        self._file.check()
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode(None))
+        self._container.close()
+        self._file.close()
+        self._file.check()
+
+    def _fitted(self, picture: Image) -> Image:
+        if picture.shape[:2] == self._size:
+            return picture
+        height, width = self._size
+        return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+
+
+class _Shielded:
+    """A file for FFmpeg that seems never to fail: FFmpeg's MP4 muxer crashes the process where one does.
+
+    What went wrong first is raised by `check`; nothing is written after it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self._error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
+def _add_stream(container: OutputContainer, size: tuple[int, int], tick: Fraction) -> VideoStream:
+    stream = container.add_stream("libx264", options=_ENCODER)
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
+    stream.time_base = tick
+    codec = stream.codec_context
+    codec.time_base = tick
+    codec.thread_count = _ENCODER_THREADS
+    codec.max_b_frames = 0  # a fragmented MP4's header, written first, cannot tell players of their delay
+    codec.colorspace = _BT601
+    codec.color_range = _LIMITED_RANGE
+    return stream
+
+
+def _to_frame(planes: NDArray[np.uint8]) -> VideoFrame:
+    """Planes as `_to_i420` gives them; without a copy but where PyAV 18 gets the height wrong."""
+    if len(planes) % 6:  # the height is no multiple of 4
+        return VideoFrame.from_ndarray(planes, format="yuv420p")
+    return VideoFrame.from_numpy_buffer(planes, format="yuv420p")
+
+
+def _to_i420(picture: Image) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) as planar 4:2:0, BT.601 limited range, (1.5 H, W) with H and W made even."""
+    height, width = picture.shape[:2]
+    if height % 2 or width % 2:
+        even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
+        return _to_i420(np.asarray(even, np.uint8))
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)

@@ -1,0 +1,86 @@
+"""A sink that writes files: blocking code in a thread of its own, with its failures told as `SinkError`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import ParamSpec, Protocol, Self, TypeVar
+
+import av
+import structlog
+
+from ..base import SinkError
+from ..threads import Worker
+from ..types import Result
+
+log = structlog.get_logger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Writer(Protocol):
+    """Blocking output. All calls come from one thread: `open`, then `write` for each result, then `close`.
+
+    Each may raise OSError, `av.FFmpegError` or `SinkError`. `close` is called also after an error in `write`.
+    """
+
+    def open(self) -> None: ...
+
+    def write(self, result: Result) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class WriterSink:
+    """A `Writer` as a `Sink`. `write` returns when the result has been written; it raises `SinkError` where
+    the disk is full or the file cannot be written."""
+
+    def __init__(self, url: str, writer: Writer) -> None:
+        self._url = url
+        self._writer = writer
+        self._worker = Worker(f"sink {url}")
+        self._exits = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as exits:
+            await exits.enter_async_context(self._worker)
+            await self._call(self._writer.open)
+            self._exits = exits.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        async with self._exits:
+            try:
+                await self._call(self._writer.close)
+            except SinkError as failure:
+                if error is None:
+                    raise
+                log.warning("output not finished", reason=str(failure))
+
+    async def write(self, result: Result) -> None:
+        await self._call(self._writer.write, result)
+
+    async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await self._worker.run(function, *args, **kwargs)
+        except (OSError, av.FFmpegError) as error:
+            raise SinkError(f"{self._url}: cannot be written: {_reason(error)}") from error
+
+
+def claim(path: Path) -> None:
+    """Make `path`, with its folders, an empty file; what it held is gone. OSError where that cannot be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.open("wb").close()
+
+
+def _reason(error: OSError | av.FFmpegError) -> str:
+    return (error.strerror or str(error)).splitlines()[0]

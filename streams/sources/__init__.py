@@ -1,0 +1,68 @@
+"""Where frames come from: one file per kind of source, opened by URL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..base import Source, SourceError, redact
+from ..retry import SourceStatus, reconnecting
+from .container import ContainerSource
+from .image_folder import ImageFolderSource
+from .live import http, rtsp, video4linux
+from .synthetic import SyntheticSource
+
+SCHEMES: dict[str, Callable[[str, float], Source]] = {
+    "rtsp": rtsp,
+    "rtsps": rtsp,
+    "http": http,
+    "https": http,
+    "test": lambda url, timeout_seconds: SyntheticSource(url),
+}
+"""From a URL's scheme to the source it names, given the URL and a time-out in seconds."""
+
+
+def open_source(
+    url: str,
+    *,
+    timeout_seconds: float = 10.0,
+    on_status: Callable[[SourceStatus], None] | None = None,
+) -> Source:
+    """The source that a URL or a path names; nothing is opened before `async with`.
+
+    A file, a folder of images, `/dev/video0`, or a URL with one of `SCHEMES`. What is live and can fail is
+    opened again for ever, and `on_status` is told how it does. `SourceError` for what does not exist or is
+    not known.
+    """
+    make = _constructor(url)
+    source = make(url, timeout_seconds)
+    if source.live and not isinstance(source, SyntheticSource):
+        return reconnecting(lambda: make(url, timeout_seconds), on_status=on_status)
+    return source
+
+
+def _constructor(url: str) -> Callable[[str, float], Source]:
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
+        scheme = urlsplit(url).scheme
+        if scheme not in SCHEMES:
+            known = ", ".join(f"{name}://" for name in SCHEMES)
+            raise SourceError(
+                f"{redact(url)}: unknown scheme {scheme}; "
+                f"known: {known}, a file, a folder of images, /dev/video*"
+            )
+        return SCHEMES[scheme]
+    return video4linux if url.startswith("/dev/video") else _on_disk
+
+
+def _on_disk(url: str, timeout_seconds: float) -> Source:
+    path = Path(url)
+    if path.is_dir():
+        return ImageFolderSource(path)
+    if not path.exists():
+        raise SourceError(f"{url}: no such file")
+    return ContainerSource(url, live=False)
+
+
+__all__ = ["SCHEMES", "SourceStatus", "SyntheticSource", "open_source"]

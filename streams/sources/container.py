@@ -1,0 +1,232 @@
+"""Reads whatever FFmpeg can open: recordings, cameras, network streams."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import socket
+import struct
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import cast
+from urllib.parse import urlsplit
+
+import av
+import numpy as np
+import structlog
+from av.buffer import Buffer
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from ..base import SourceError
+from ..types import Clock, Frame, Image
+from .reading import NOMINAL_RATE, StreamInfo, ThreadedSource, paced
+
+log = structlog.get_logger(__name__)
+
+ARRIVAL: Clock = "arrival"
+FILE: Clock = "file"
+BROKEN_READS = 20
+"""So many reads of a file may fail in a row before it counts as ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How FFmpeg is to open something: the demuxer (None: it finds out) and its options.
+
+    `timeout_seconds` bounds the opening and each read. `pace` plays what arrives in bursts at the speed of
+    its presentation times.
+    """
+
+    format: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    timeout_seconds: float = 10.0
+    pace: bool = False
+
+
+class ContainerSource(ThreadedSource):
+    """The pictures of the first video stream, upright.
+
+    A file is read to its end: broken packets are skipped and counted in `broken`, and a warning tells what a
+    damaged file lacks. A live stream skips packets that cannot be decoded too; there a failed read is a
+    `SourceError`.
+    """
+
+    def __init__(self, url: str, *, live: bool, access: Access | None = None) -> None:
+        super().__init__(url, live=live)
+        self.broken = 0
+        self._address = url
+        self._access = access or Access()
+
+    @contextlib.contextmanager
+    def _open(self, stopping: threading.Event) -> Iterator[tuple[StreamInfo, Iterator[Frame]]]:
+        with self._open_container() as container:
+            stream = self._video_stream(container)
+            frames = self._frames(container, stream)
+            first = next(frames, None)
+            if first is None:
+                raise SourceError(f"{self.url}: no picture in it can be decoded")
+            frames = itertools.chain([first], frames)
+            yield _info(stream), paced(frames, stopping) if self._access.pace else frames
+
+    def _open_container(self) -> InputContainer:
+        seconds = self._access.timeout_seconds
+        try:
+            return av.open(
+                self._address,
+                format=self._access.format,
+                options=dict(self._access.options),
+                timeout=(seconds, seconds),
+            )
+        except av.InvalidDataError:
+            cause = _network_error(self._address) or (
+                "no answer, or not a video" if self.live else "not a video"
+            )
+            raise SourceError(f"{self.url}: {cause}") from None
+        except av.FFmpegError as error:
+            raise SourceError(f"{self.url}: {_cause(error)}") from None
+
+    def _video_stream(self, container: InputContainer) -> VideoStream:
+        if not container.streams.video:
+            kinds = ", ".join(sorted({stream.type for stream in container.streams}))
+            raise SourceError(f"{self.url}: no video in it" + (f", only {kinds}" if kinds else ""))
+        stream = container.streams.video[0]
+        stream.thread_type = (
+            "SLICE"  # frame threads hold pictures back, and lose some where a file is cut off
+        )
+        return stream
+
+    def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
+        timeline = Timeline(step=1 / float(stream.guessed_rate or NOMINAL_RATE))
+        index = -1
+        for index, (picture, decode_seconds) in enumerate(self._pictures(container, stream)):
+            started = time.perf_counter()
+            image = upright(picture)
+            decode_seconds += time.perf_counter() - started
+            at = timeline.place(_told(picture, stream))
+            captured, clock = (time.time(), ARRIVAL) if self.live else (at, FILE)
+            yield Frame(image, index, 0, at, captured, clock, time.monotonic(), decode_seconds)
+        if not self.live:
+            self._warn_of_damage(_promised_seconds(container, stream), index + 1, timeline.last)
+
+    def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:
+        """Each picture, and the seconds it took to decode."""
+        for packet in self._packets(container, stream):
+            started = time.perf_counter()
+            try:
+                pictures = stream.codec_context.decode(packet)
+            except av.EOFError:
+                return
+            except av.FFmpegError:
+                self.broken += 1
+                continue
+            seconds = (time.perf_counter() - started) / max(1, len(pictures))
+            for picture in pictures:
+                yield picture, seconds
+
+    def _packets(
+        self, container: InputContainer, stream: VideoStream
+    ) -> Iterator[Packet[VideoStream] | None]:
+        """The packets, then None, which empties the decoder."""
+        failures = 0
+        while failures < BROKEN_READS:
+            try:
+                for packet in container.demux(stream):
+                    if packet.size:
+                        failures = 0
+                        yield packet
+                break
+            except av.FFmpegError as error:
+                if self.live or not isinstance(error, av.InvalidDataError):
+                    raise SourceError(f"{self.url}: {_cause(error)}") from None
+                self.broken += 1
+                failures += 1
+        yield None
+
+    def _warn_of_damage(self, promised: float | None, frames: int, seconds: float) -> None:
+        ended_early = promised is not None and promised - seconds > max(1.0, 0.05 * promised)
+        if self.broken or ended_early:
+            log.warning(
+                "damaged video",
+                url=self.url,
+                frames_read=frames,
+                broken_packets=self.broken,
+                seconds_read=round(seconds, 2),
+                seconds_promised=promised,
+            )
+
+
+@dataclass(slots=True)
+class Timeline:
+    """Presentation times from 0, always rising, `step` apart where the stream does not say."""
+
+    step: float
+    last: float = -1.0
+    start: float | None = None
+
+    def place(self, told: float | None) -> float:
+        """The time of the next picture, which the stream says is at `told` seconds."""
+        expected = 0.0 if self.last < 0 else self.last + self.step
+        if told is None:
+            self.last = expected
+            return expected
+        if self.start is None or told - self.start < self.last - 1.0:  # or its clock was set back
+            self.start = told - expected
+        self.last = max(told - self.start, self.last + 1e-6)
+        return self.last
+
+
+def upright(picture: VideoFrame) -> Image:
+    """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix asks (ISO/IEC 14496-12, 6.2.2)."""
+    # One thread: handing the lines of a picture to several takes ten times as long.
+    image = np.asarray(picture.to_ndarray(format="rgb24", threads=1), np.uint8)
+    side_data = cast(Mapping[str, Buffer], picture.side_data)  # PyAV's type stub does not know this key
+    if "DISPLAYMATRIX" not in side_data:
+        return image
+    a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data["DISPLAYMATRIX"]))
+    if abs(b) > abs(a):  # x and y change places: x' = c y, y' = b x
+        image, a, d = image.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(image[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+
+
+def _told(picture: VideoFrame, stream: VideoStream) -> float | None:
+    """The presentation time in seconds; `picture.time` is NaN for those the decoder held back."""
+    if picture.pts is None or stream.time_base is None:
+        return None
+    return float(picture.pts * stream.time_base)
+
+
+def _info(stream: VideoStream) -> StreamInfo:
+    rate = stream.average_rate or stream.guessed_rate
+    return StreamInfo(rate=float(rate) if rate else None, frame_count=stream.frames or None)
+
+
+def _promised_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    if stream.duration and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return None if container.duration is None else container.duration / av.time_base
+
+
+def _cause(error: av.FFmpegError) -> str:
+    match error:
+        case av.ExitError():
+            return "no data in time"
+        case av.EOFError():
+            return "it ends before the first picture"
+    return error.strerror or str(error)
+
+
+def _network_error(url: str) -> str | None:
+    """What the network says of the server: of a failed RTSP connection FFmpeg only says `invalid data`."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("rtsp", "rtsps") or parts.hostname is None:
+        return None
+    try:
+        socket.create_connection((parts.hostname, parts.port or 554), timeout=2.0).close()
+    except OSError as error:
+        return error.strerror or str(error)
+    return None

@@ -1,0 +1,48 @@
+"""What FFmpeg has to be told to read cameras and network streams as they happen."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
+
+from .container import Access, ContainerSource
+
+RECORDING = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
+"""A URL that ends like this is a recording, which waits and ends; any other is live."""
+
+
+def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
+    """A camera over RTSP (RFC 2326), interleaved in TCP. Silence is noticed after `timeout_seconds`.
+
+    FFmpeg waits twice its time-out. Its `nobuffer` flag stays away: it throws away what was read to find the
+    codec, and with it the key frame, so that the first picture comes a key frame interval later.
+    """
+    options = {
+        "rtsp_transport": "tcp",
+        "analyzeduration": "200000",
+        "probesize": "100000",
+        "max_delay": "0",
+        "timeout": str(int(timeout_seconds * 1e6 / 2)),
+    }
+    return ContainerSource(
+        url, live=True, access=Access(options=options, timeout_seconds=timeout_seconds / 2)
+    )
+
+
+def http(url: str, timeout_seconds: float) -> ContainerSource:
+    """A recording, an MJPEG stream (timed as it arrives) or an HLS play list (played at its own speed)."""
+    ending = PurePosixPath(urlsplit(url).path).suffix.lower()
+    live, playlist = ending not in RECORDING, ending == ".m3u8"
+    options = {"timeout": str(int(timeout_seconds * 1e6))}
+    if live and not playlist:
+        options["use_wallclock_as_timestamps"] = "1"
+    return ContainerSource(
+        url, live=live, access=Access(options=options, timeout_seconds=timeout_seconds, pace=playlist)
+    )
+
+
+def video4linux(path: str, timeout_seconds: float) -> ContainerSource:
+    """A camera of this machine, `/dev/video0`."""
+    return ContainerSource(
+        path, live=True, access=Access(format="video4linux2", timeout_seconds=timeout_seconds)
+    )

@@ -1,0 +1,84 @@
+"""What all sources that read in a thread have in common; each only says how it opens and makes its frames."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from ..base import redact
+from ..threads import ThreadedReader
+from ..types import Frame
+
+NOMINAL_RATE = 25.0
+"""Frames/s where nothing says how fast pictures follow one another."""
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """What is known once a source is open: frames/s and the number of frames, None where unknown."""
+
+    rate: float | None = None
+    frame_count: int | None = None
+
+
+class ThreadedSource(ABC):
+    """A `Source` whose frames are made in a thread of its own, from opening to closing."""
+
+    def __init__(self, url: str, *, live: bool) -> None:
+        self.live = live
+        self.info = StreamInfo()
+        self._url = redact(url)
+        self._reader: ThreadedReader[StreamInfo, Frame] = ThreadedReader(
+            self._open, name=f"source {self._url}", live=live
+        )
+
+    @abstractmethod
+    def _open(self, stopping: threading.Event) -> AbstractContextManager[tuple[StreamInfo, Iterator[Frame]]]:
+        """Opens, in the reading thread. Raises `SourceError`, also while the frames are read."""
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    @property
+    def frame_count(self) -> int | None:
+        return self.info.frame_count
+
+    @property
+    def rate(self) -> float | None:
+        return self.info.rate
+
+    @property
+    def dropped(self) -> int:
+        return self._reader.dropped
+
+    async def __aenter__(self) -> Self:
+        self.info = await self._reader.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._reader.close()
+
+    def __aiter__(self) -> ThreadedReader[StreamInfo, Frame]:
+        return self._reader
+
+
+def paced(frames: Iterator[Frame], stopping: threading.Event) -> Iterator[Frame]:
+    """The frames at their times from the first, stamped then. Lateness of more than a second is forgiven."""
+    start = None
+    for frame in frames:
+        now = time.monotonic()
+        if start is None or now - start - frame.time > 1.0:
+            start = now - frame.time
+        if stopping.wait(max(0.0, start + frame.time - now)):
+            return
+        yield dataclasses.replace(frame, captured=time.time(), arrived=time.monotonic())

@@ -1,0 +1,190 @@
+"""The vocabulary every part of Keepsight speaks: frames, commands, tracks, events and results.
+
+Points are (x, y) and boxes (x0, y0, x1, y1), both in [0, 1] of the frame; sizes are (height, width);
+images are RGB; times are in seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+"""(H, W, 3) uint8, RGB."""
+Mask = NDArray[np.bool_]
+"""(H, W) bool, True on the object."""
+Point = tuple[float, float]
+Box = tuple[float, float, float, float]
+FrameRef = tuple[int, int]
+"""(epoch, index): names one frame of one stream for ever."""
+
+Clock = Literal["rtcp", "arrival", "file", "generated"]
+"""Where a capture time came from."""
+State = Literal["tentative", "tracked", "occluded", "lost"]
+EventKind = Literal[
+    "new", "update", "occluded", "recovered", "lost", "end", "zone_enter", "zone_leave", "line_cross"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a stream, upright.
+
+    `index` counts decoded frames from 0 and goes on over reconnects; `epoch` rises at each reconnect;
+    `time` is the presentation time; `captured` is wall-clock time (seconds since 1970) as told by `clock`;
+    `arrived` is `time.monotonic()` when the frame was decoded; `decode_seconds` is what decoding it cost.
+    """
+
+    image: Image
+    index: int
+    epoch: int
+    time: float
+    captured: float
+    clock: Clock
+    arrived: float
+    decode_seconds: float = 0.0
+
+    @property
+    def ref(self) -> FrameRef:
+        return self.epoch, self.index
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.image.shape[0], self.image.shape[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Geometry:
+    """Where an object is, as a user shows it: points, a box, a mask, or several of them together.
+
+    `labels` has one entry per point: True for on the object, False for not on it. `mask` has the frame's size.
+    """
+
+    points: tuple[Point, ...] = ()
+    labels: tuple[bool, ...] = ()
+    box: Box | None = None
+    mask: Mask | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if len(self.points) != len(self.labels):
+            raise ValueError(f"{len(self.points)} points but {len(self.labels)} labels: give one label per point")
+        for x, y in self.points:
+            if not (0 <= x <= 1 and 0 <= y <= 1):
+                raise ValueError(f"point ({x:g}, {y:g}) is outside the frame: coordinates go from 0 to 1")
+        if self.box is not None:
+            x0, y0, x1, y1 = self.box
+            if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                raise ValueError(
+                    f"box {x0:g},{y0:g},{x1:g},{y1:g} is not inside the frame: "
+                    "give x0,y0,x1,y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
+                )
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.points and self.box is None and self.mask is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt(Geometry):
+    """Track this object from now on. `object_id` None asks for the next free id.
+
+    `frame_ref` names the frame the user pointed at; None means the next frame to be stepped.
+    """
+
+    object_id: int | None = None
+    label: str = ""
+    frame_ref: FrameRef | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Correct(Geometry):
+    """Mend the mask of an object that is being tracked."""
+
+    object_id: int
+    frame_ref: FrameRef | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """Stop tracking one object and free its slot."""
+
+    object_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """Stop tracking everything."""
+
+
+Command = Prompt | Correct | Forget | Reset
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One object in one frame.
+
+    `box` is the tight box of `mask`, None where the mask is empty. `confidence`, `iou` (predicted),
+    `presence` (probability that the object is visible) and `stability` lie in [0, 1].
+    """
+
+    object_id: int
+    label: str
+    mask: Mask
+    box: Box | None
+    state: State
+    confidence: float
+    iou: float
+    presence: float
+    stability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something a consumer may act on. `previous` is the state before it; `reason` says why in words."""
+
+    kind: EventKind
+    object_id: int
+    label: str
+    frame: FrameRef
+    time: float
+    captured: float
+    clock: Clock
+    confidence: float
+    box: Box | None
+    state: State
+    previous: State | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A command that was not carried out, and why."""
+
+    command: Command
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds spent on one frame, by stage: `masks` is the mask decoder with the resizing to the frame."""
+
+    decode: float = 0.0
+    encode: float = 0.0
+    attention: float = 0.0
+    masks: float = 0.0
+    memory: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one step of the tracker says about one frame; tracks are in the order of their object ids."""
+
+    frame: Frame
+    tracks: tuple[Track, ...] = ()
+    events: tuple[Event, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    timings: Timings = Timings()

@@ -1,0 +1,48 @@
+"""Clips that the tests make for themselves, and the peers that they talk to."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.clips import write_clip
+from tests.peers.rtsp import RtspServer, why_no_rtsp_server
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> Callable[..., Path]:
+    """`make_clip(name="clip.mp4", **options of write_clip)` writes a clip and gives its path."""
+
+    def make(name: str = "clip.mp4", **options: object) -> Path:
+        path = tmp_path / name
+        write_clip(path, **options)  # type: ignore[arg-type]
+        return path
+
+    return make
+
+
+@pytest.fixture
+def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
+    """`rtsp_server(clip, port=0)` plays the clip over and over. Skips without GStreamer."""
+    reason = why_no_rtsp_server()
+    if reason:
+        pytest.skip(reason)
+    with ExitStack() as servers:
+        yield lambda clip, port=0: servers.enter_context(RtspServer(clip, port))
+
+
+@pytest.fixture
+def need_program() -> Callable[[str], str]:
+    """`need_program("mosquitto")` gives its path. Skips where it is not installed."""
+
+    def need(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"{name} is not installed")
+        return path
+
+    return need

@@ -1,0 +1,55 @@
+"""Starts and stops the independent RTSP server of `rtsp_server.py`."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SYSTEM_PYTHON = "/usr/bin/python3"
+PROGRAM = Path(__file__).with_name("rtsp_server.py")
+
+
+def why_no_rtsp_server() -> str | None:
+    """What is missing for the server, None where all is there."""
+    check = "import gi; gi.require_version('GstRtspServer', '1.0'); from gi.repository import GstRtspServer"
+    try:
+        subprocess.run([SYSTEM_PYTHON, "-c", check], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "GStreamer's RTSP server and its Python bindings are not installed"
+    return None
+
+
+class RtspServer:
+    """A process that plays `clip` (H.264) over and over. `port` 0 takes a free one; `with` stops it."""
+
+    def __init__(self, clip: Path, port: int = 0) -> None:
+        self._command = [SYSTEM_PYTHON, str(PROGRAM), str(clip), str(port)]
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        self.url = self._process.stdout.readline().strip()
+        assert self.url, "the RTSP server did not start"
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2].partition("/")[0])
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def freeze(self) -> None:
+        """The process lives and its connections stay open, but it says nothing more."""
+        self._process.send_signal(signal.SIGSTOP)

@@ -1,0 +1,103 @@
+"""What the overlay shows, and what it leaves alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from keepsight.streams.drawing import colour_of, davis_palette, indexed_map, overlay, seen
+from keepsight.streams.types import Mask, Result, State, Track
+
+from .results import disc, frame, result, track
+
+SIZE = (180, 320)
+
+
+def changed(before: Result, **last_boxes: tuple[float, float, float, float]) -> Mask:
+    """Which pixels (H, W) the overlay changed."""
+    boxes = {int(key[1:]): box for key, box in last_boxes.items()}
+    return np.asarray((overlay(before, boxes) != before.frame.image).any(axis=-1))
+
+
+def test_the_frame_itself_is_never_changed() -> None:
+    made = result(size=SIZE)
+    before = made.frame.image.copy()
+    overlay(made, {})
+    assert np.array_equal(made.frame.image, before)
+
+
+def test_a_mask_is_tinted_in_the_colour_of_its_object() -> None:
+    grey = frame(size=SIZE)
+    grey.image[:] = 128
+    mask = disc(SIZE, (0.5, 0.5), 0.2)
+    picture = overlay(Result(grey, (track(3, mask),)), {})
+    towards = np.sign(np.array(colour_of(3)) - 128)
+    assert np.array_equal(np.sign(picture[90, 160].astype(int) - 128), towards)
+
+
+def test_only_the_surroundings_of_an_object_and_the_clock_are_touched() -> None:
+    made = Result(frame(size=SIZE), (track(1, disc(SIZE, (0.75, 0.5), 0.1)),))
+    touched = changed(made)
+    assert touched.any()
+    assert not touched[:140, :180].any()
+
+
+def test_a_hidden_object_is_shown_where_it_was_last() -> None:
+    nowhere = track(2, np.zeros(SIZE, np.bool_), state="occluded")
+    made = Result(frame(size=SIZE), (nowhere,))
+    assert not changed(made)[:140].any()
+    assert changed(made, _2=(0.5, 0.5, 0.7, 0.7))[90:126, 160:224].any()
+
+
+def test_an_object_that_is_tracked_no_longer_is_forgotten() -> None:
+    first = track(1, disc(SIZE, (0.5, 0.5), 0.2))
+    gone = track(1, np.zeros(SIZE, np.bool_), state="lost")
+    boxes = seen({}, (first,))
+    assert seen(boxes, (gone,)) == {1: first.box}
+    assert seen(boxes, ()) == {}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (37, 51), (480, 640)])
+@pytest.mark.parametrize("state", ["tentative", "tracked", "occluded", "lost"])
+def test_any_size_of_frame_can_be_drawn_on(size: tuple[int, int], state: State) -> None:
+    everywhere = track(1, np.ones(size, np.bool_), label="a label longer than the frame is wide", state=state)
+    nowhere = track(70_000, np.zeros(size, np.bool_), state=state)
+    picture = overlay(Result(frame(size=size), (everywhere, nowhere)), {70_000: (0.9, 0.9, 1.0, 1.0)})
+    assert picture.shape == (*size, 3)
+
+
+def test_neighbouring_ids_have_colours_of_their_own() -> None:
+    colours = [colour_of(object_id) for object_id in range(1, 22)]
+    assert len(set(colours)) == len(colours)
+    assert colour_of(22) == colour_of(1)
+
+
+def test_where_masks_overlap_the_most_confident_is_on_top() -> None:
+    whole, half = np.ones((4, 6), np.bool_), np.zeros((4, 6), np.bool_)
+    half[:, :3] = True
+    sure, unsure = track(5, half, confidence=0.9), track(2, whole, confidence=0.4)
+    for tracks in ((sure, unsure), (unsure, sure)):
+        ids = indexed_map(tracks, (4, 6))
+        assert ids.dtype == np.uint8
+        assert (ids[:, :3] == 5).all()
+        assert (ids[:, 3:] == 2).all()
+
+
+def test_ids_above_255_make_a_wider_map() -> None:
+    ids = indexed_map((track(300, np.ones((2, 2), np.bool_)),), (2, 2))
+    assert ids.dtype == np.uint16
+    assert (ids == 300).all()
+
+
+@pytest.mark.parametrize("object_id", [0, -3, 65_536])
+def test_an_id_that_no_map_can_hold_is_refused(object_id: int) -> None:
+    impossible: tuple[Track, ...] = (track(object_id, np.ones((2, 2), np.bool_)),)
+    with pytest.raises(ValueError, match="65535"):
+        indexed_map(impossible, (2, 2))
+
+
+def test_the_palette_is_the_one_of_davis() -> None:
+    palette = davis_palette()
+    assert palette.shape == (256, 3)
+    assert palette[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
+    assert palette[[8, 255]].tolist() == [[64, 0, 0], [224, 224, 192]]

@@ -1,0 +1,74 @@
+"""What messages say, and that their schemas agree with them."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from keepsight.streams import messages, rle
+from keepsight.streams.messages import (
+    Status,
+    event_id,
+    event_message,
+    frames_message,
+    masks_message,
+    result_line,
+    schema,
+    status_message,
+)
+
+from .results import event, frame, result
+
+MADE: dict[str, BaseModel] = {
+    "status": status_message(Status("running", "", 7, 24.987, 2), published=5.0),
+    "frames": frames_message(result(3), published=5.0),
+    "masks": masks_message(result(3), published=5.0),
+    "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),
+    "result": result_line(result(3, events=("new",))),
+}
+
+
+@pytest.mark.parametrize("name", messages.SCHEMAS)
+def test_a_message_has_the_fields_of_its_schema_and_says_its_version(name: str) -> None:
+    said = json.loads(MADE[name].model_dump_json())
+    described = schema(name)
+    assert said["v"] == 1
+    assert set(said) == set(described["properties"]) == set(described["required"])
+
+
+def test_an_unknown_schema_is_answered_with_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="frames"):
+        schema("frame")
+
+
+@pytest.mark.parametrize("name", messages.SCHEMAS)
+def test_a_reader_ignores_fields_it_does_not_know(name: str) -> None:
+    said = json.loads(MADE[name].model_dump_json()) | {"added_later": 1}
+    assert type(MADE[name]).model_validate(said) == MADE[name]
+
+
+def test_masks_read_back_as_they_were() -> None:
+    made = result(3)
+    said = json.loads(masks_message(made, published=0.0).model_dump_json())
+    for track, mask in zip(made.tracks, said["masks"], strict=True):
+        assert mask["object_id"] == track.object_id
+        assert np.array_equal(rle.decode(mask["mask"]), track.mask)
+
+
+def test_a_frames_message_names_its_frame_and_its_tracks() -> None:
+    said = json.loads(frames_message(result(3), published=5.0).model_dump_json())
+    assert (said["epoch"], said["index"], said["time"], said["size"]) == (0, 3, 0.12, [48, 64])
+    assert [track["object_id"] for track in said["tracks"]] == [1, 2]
+    assert said["tracks"][0]["label"] == "cup"
+
+
+def test_the_same_result_is_always_the_same_line() -> None:
+    assert result_line(result(3, events=("new",))) == result_line(result(3, events=("new",)))
+    assert "published" not in result_line(result(3)).model_dump()
+
+
+def test_event_ids_tell_events_of_all_runs_apart_and_never_change() -> None:
+    assert event_id(("node", "door", "run7"), 12) == "node/door/run7/12"

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Iterable
+from itertools import pairwise
+
+import pytest
+
+from keepsight.streams.base import SourceError
+from keepsight.streams.retry import Backoff, Reconnecting, SourceStatus, reconnecting
+from keepsight.streams.types import Frame
+from tests.fakes import FakeSource, make_frames
+
+
+class Line:
+    """A camera's line: one source after the other, what was slept between them, and what was reported."""
+
+    def __init__(self, sources: Iterable[FakeSource]) -> None:
+        self.sources = list(sources)
+        self.waiting = iter(self.sources)
+        self.slept: list[float] = []
+        self.statuses: list[SourceStatus] = []
+
+    def open(self, stall_seconds: float = 60.0) -> Reconnecting:
+        return reconnecting(
+            lambda: next(self.waiting),
+            on_status=self.statuses.append,
+            backoff=Backoff(shortest=1.0, longest=5.0, jitter=0.5),
+            stall_seconds=stall_seconds,
+            sleep=self.sleep,
+            chance=lambda: 0.0,
+        )
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    @property
+    def states(self) -> list[tuple[str, str, int]]:
+        return [(status.state, status.reason, status.reconnects) for status in self.statuses]
+
+
+def camera(arriving: float = 0.0, **ways: object) -> FakeSource:
+    """A source of three frames that arrive from the given time on."""
+    frames = [dataclasses.replace(f, arrived=f.arrived + arriving) for f in make_frames(3)]
+    return FakeSource(frames, live=True, **ways)  # type: ignore[arg-type]
+
+
+def refusing(reason: str = "Connection refused") -> FakeSource:
+    return FakeSource([], live=True, refusal=SourceError(f"fake://source: {reason}"))
+
+
+async def read(source: Reconnecting, count: int) -> list[Frame]:
+    async with asyncio.timeout(10), source:
+        return [await anext(source) for _ in range(count)]
+
+
+async def test_the_end_of_a_live_stream_is_a_disconnect() -> None:
+    line = Line([camera(), camera(10.0), camera(20.0)])
+    frames = await read(line.open(), 9)
+    assert [frame.epoch for frame in frames] == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert [frame.index for frame in frames] == list(range(9))
+    assert line.states[:3] == [
+        ("online", "", 0),
+        ("offline", "the stream ended", 0),
+        ("online", "", 1),
+    ]
+
+
+async def test_time_goes_on_over_a_reconnect_by_what_passed_outside() -> None:
+    line = Line([camera(), camera(10.0)])
+    frames = await read(line.open(), 6)
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+    assert frames[3].time - frames[2].time == pytest.approx(frames[3].arrived - frames[2].arrived)
+
+
+async def test_time_rises_even_when_the_next_frame_arrives_at_once() -> None:
+    frames = await read(Line([camera(), camera(-1.0)]).open(), 6)
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+
+
+async def test_a_camera_that_is_away_is_tried_for_ever_and_ever_less_often() -> None:
+    line = Line([*(refusing() for _ in range(6)), camera()])
+    await read(line.open(), 1)
+    assert line.slept == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+    assert line.states == [("offline", "Connection refused", 0), ("online", "", 0)]
+
+
+async def test_after_a_frame_the_delays_begin_again() -> None:
+    line = Line([refusing(), refusing(), camera(), refusing(), camera(9.0)])
+    await read(line.open(), 4)
+    assert line.slept == [1.0, 2.0, 1.0, 2.0]
+
+
+async def test_a_camera_that_opens_but_gives_nothing_is_tried_less_often() -> None:
+    line = Line([FakeSource([], live=True), FakeSource([], live=True), camera()])
+    await read(line.open(), 1)
+    assert line.slept == [1.0, 2.0]
+    assert line.states[-1] == ("online", "", 0)
+
+
+async def test_a_failing_read_reconnects_and_says_why() -> None:
+    line = Line([camera(failure=SourceError("fake://source: no data in time")), camera(5.0)])
+    await read(line.open(), 4)
+    assert ("offline", "no data in time", 0) in line.states
+
+
+async def test_silence_is_reported_as_a_stall_and_the_connection_is_kept() -> None:
+    line = Line([camera(hangs=True)])
+    source = line.open(stall_seconds=0.01)
+    async with source:
+        for _ in range(3):
+            await anext(source)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await anext(source)
+        assert source.status == SourceStatus("stalled", "no frame for 0.01 s", 0)
+        assert line.sources[0].is_open
+    assert not line.sources[0].is_open
+
+
+async def test_leaving_closes_the_connection_and_earlier_ones_are_closed_already() -> None:
+    line = Line([camera(), camera(5.0)])
+    source = line.open()
+    async with source:
+        for _ in range(4):
+            await anext(source)
+        assert [s.is_open for s in line.sources] == [False, True]
+    assert [s.is_open for s in line.sources] == [False, False]
+
+
+async def test_waiting_for_a_camera_can_be_cancelled() -> None:
+    source = reconnecting(lambda: refusing(), backoff=Backoff(shortest=60.0))
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.01), source:
+            pass
+
+
+async def test_an_error_that_is_not_the_source_s_is_not_retried() -> None:
+    class Faulty(FakeSource):
+        async def __aenter__(self) -> Faulty:
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await read(reconnecting(lambda: Faulty([], live=True)), 1)
+
+
+def test_jitter_takes_a_part_of_the_delay_away() -> None:
+    backoff = Backoff(shortest=1.0, longest=30.0, jitter=0.3)
+    assert backoff.delay(0, 0.0) == 1.0
+    assert backoff.delay(0, 0.999) == pytest.approx(0.7, abs=0.01)
+    assert backoff.delay(100_000, 0.0) == 30.0

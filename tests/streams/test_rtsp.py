@@ -1,0 +1,106 @@
+"""RTSP against an independent server, GStreamer's, which is killed, frozen and started again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from keepsight.streams.base import Source
+from keepsight.streams.sources import SourceStatus, open_source
+from keepsight.streams.types import Frame
+from tests.clips import grey_steps
+from tests.peers.rtsp import RtspServer
+
+MakeClip = Callable[..., Path]
+StartServer = Callable[..., RtspServer]
+
+
+@pytest.fixture
+def clip(make_clip: MakeClip) -> Path:
+    return make_clip(frames=60, draw=grey_steps, options={"tune": "zerolatency", "g": "10"})
+
+
+async def read(source: Source, count: int) -> list[Frame]:
+    frames: list[Frame] = []
+    async with asyncio.timeout(20):
+        async for frame in source:
+            frames.append(frame)
+            if len(frames) == count:
+                break
+    return frames
+
+
+async def test_a_camera_gives_frames_as_they_happen(clip: Path, rtsp_server: StartServer) -> None:
+    async with open_source(rtsp_server(clip).url) as source:
+        assert source.live
+        frames = await read(source, 30)
+    assert [frame.size for frame in frames] == [(48, 64)] * 30
+    assert {frame.epoch for frame in frames} == {0}
+    assert {frame.clock for frame in frames} == {"arrival"}
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+
+
+async def test_the_first_picture_of_a_camera_is_not_lost_to_probing(
+    make_clip: MakeClip, rtsp_server: StartServer
+) -> None:
+    clip = make_clip(frames=250, options={"tune": "zerolatency", "g": "250", "sc_threshold": "0"})
+    async with asyncio.timeout(5), open_source(rtsp_server(clip).url) as source:
+        await read(source, 1)  # the next key frame comes ten seconds later
+
+
+async def test_a_camera_that_was_killed_comes_back_by_itself(clip: Path, rtsp_server: StartServer) -> None:
+    server = rtsp_server(clip)
+    statuses: list[SourceStatus] = []
+    async with open_source(server.url, timeout_seconds=2.0, on_status=statuses.append) as source:
+        before = await read(source, 5)
+        server.kill()
+        rtsp_server(clip, server.port)
+        after = await read(source, 40)
+    frames = before + after
+    assert after[-1].epoch == 1
+    assert statuses[-1] == SourceStatus("online", "", 1)
+    assert any(status.state == "offline" for status in statuses)
+    assert all(later.index > earlier.index for earlier, later in pairwise(frames))
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+
+
+async def test_a_camera_that_freezes_is_noticed_and_comes_back(clip: Path, rtsp_server: StartServer) -> None:
+    server = rtsp_server(clip)
+    offline = asyncio.Event()
+
+    def note(status: SourceStatus) -> None:
+        if status.state == "offline":
+            offline.set()
+
+    async with open_source(server.url, timeout_seconds=1.0, on_status=note) as source:
+        await read(source, 5)
+        server.freeze()
+        reading = asyncio.create_task(read(source, 60))
+        async with asyncio.timeout(10):
+            await offline.wait()
+        server.kill()
+        rtsp_server(clip, server.port)
+        frames = await reading
+    assert frames[-1].epoch == 1
+
+
+async def test_a_camera_that_is_not_there_is_reported_without_its_password(unused_tcp_port: int) -> None:
+    told: asyncio.Queue[SourceStatus] = asyncio.Queue(1)
+    url = f"rtsp://me:secret@127.0.0.1:{unused_tcp_port}/cam"
+    source = open_source(url, timeout_seconds=1.0, on_status=told.put_nowait)
+    assert source.url == f"rtsp://me:***@127.0.0.1:{unused_tcp_port}/cam"
+
+    opening = asyncio.create_task(read_one(source))
+    async with asyncio.timeout(10):
+        status = await told.get()
+    opening.cancel()
+    assert status == SourceStatus("offline", "Connection refused", 0)
+
+
+async def read_one(source: Source) -> None:
+    async with source:
+        pass

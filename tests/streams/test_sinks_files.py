@@ -1,0 +1,159 @@
+"""Sinks that write files: chosen by URL, refused in one line, complete when they are left."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from keepsight.streams import rle
+from keepsight.streams.base import Sink, SinkError
+from keepsight.streams.sinks import KNOWN_SINKS, open_sink
+from keepsight.streams.types import Result
+
+from .results import disc, frame, result, track
+
+URLS = ["out.mp4", "out.MKV", "out.jsonl", "masks:out"]
+
+
+def at(folder: Path, url: str) -> str:
+    """`url` with its path inside `folder`."""
+    scheme, colon, rest = url.rpartition(":")
+    return f"{scheme}{colon}{folder / rest}"
+
+
+def files_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+async def write_all(url: str, results: list[Result]) -> None:
+    async with open_sink(url) as sink:
+        for made in results:
+            await sink.write(made)
+
+
+@pytest.mark.parametrize("url", ["out.avi", "gopher://host/x.mp4", "out", "", "masks:", "mp4"])
+def test_a_sink_that_does_not_exist_is_answered_with_those_that_do(url: str) -> None:
+    with pytest.raises(SinkError) as refused:
+        open_sink(url)
+    assert all(known in str(refused.value) for known in KNOWN_SINKS)
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_folders_that_do_not_exist_are_made(tmp_path: Path, url: str) -> None:
+    await write_all(at(tmp_path / "a" / "b", url), [result(0), result(1)])
+    assert list((tmp_path / "a" / "b").iterdir())
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: Path, url: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    sink: Sink = open_sink(at(tmp_path / "file", url))
+    with pytest.raises(SinkError, match="cannot be written") as refused:
+        await sink.__aenter__()
+    assert "\n" not in str(refused.value)
+    assert str(tmp_path) in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["out.mp4", "out.mkv", "out.jsonl"])
+async def test_a_full_disk_is_a_sink_error(tmp_path: Path, url: str) -> None:
+    (tmp_path / url).symlink_to("/dev/full")
+    with pytest.raises(SinkError, match="No space left"):
+        await write_all(at(tmp_path, url), [result(index) for index in range(5)])
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_a_run_without_frames_leaves_nothing_broken(tmp_path: Path, url: str) -> None:
+    await write_all(at(tmp_path, url), [])
+    assert files_in(tmp_path) == (["out.jsonl"] if url == "out.jsonl" else [])
+
+
+async def test_lines_hold_all_that_is_known_of_a_frame(tmp_path: Path) -> None:
+    made = [result(0, events=("new",)), result(1)]
+    await write_all(f"{tmp_path}/out.jsonl", made)
+    first, second = map(json.loads, (tmp_path / "out.jsonl").read_text().splitlines())
+    assert (first["index"], second["index"]) == (0, 1)
+    assert first["events"][0]["kind"] == "new"
+    assert second["events"] == []
+    for track_, said in zip(made[0].tracks, first["tracks"], strict=True):
+        assert said["box"] == pytest.approx(track_.box, abs=1e-6)
+        assert np.array_equal(rle.decode(said["mask"]), track_.mask)
+
+
+async def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        await write_all(f"{tmp_path}/{name}.jsonl", [result(0, events=("new",)), result(1)])
+        await write_all(f"masks:{tmp_path}/{name}", [result(0)])
+    assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+    assert (tmp_path / "a/00000.png").read_bytes() == (tmp_path / "b/00000.png").read_bytes()
+
+
+async def test_an_existing_file_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "out.jsonl").write_text("of an older run\n" * 100)
+    await write_all(f"{tmp_path}/out.jsonl", [result(0)])
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+
+
+async def test_masks_are_indexed_pngs_named_by_frame_index_in_the_frames_size(tmp_path: Path) -> None:
+    await write_all(f"masks:{tmp_path}", [result(0), result(7, size=(31, 45))])
+    assert files_in(tmp_path) == ["00000.png", "00007.png"]
+    made = result(7, size=(31, 45))
+    with av.open(str(tmp_path / "00007.png")) as container:
+        picture = next(container.decode(video=0))
+        assert picture.format.name == "pal8"
+        indices, palette = picture.to_ndarray()
+    expected = np.zeros((31, 45), np.uint8)
+    for track_ in made.tracks:
+        expected[track_.mask] = track_.object_id
+    assert np.array_equal(indices, expected)
+    assert len(palette) == 256
+    shown = cv2.imread(str(tmp_path / "00007.png"))
+    assert shown is not None
+    assert shown[expected == 1][0].tolist() == [0, 0, 128]  # BGR
+
+
+async def test_ids_above_255_are_written_as_16_bit_grey(tmp_path: Path) -> None:
+    large = Result(frame(), (track(40_000, disc((48, 64), (0.5, 0.5), 0.3)),))
+    await write_all(f"masks:{tmp_path}", [large])
+    read = cv2.imread(str(tmp_path / "00000.png"), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    assert np.array_equal(read, large.tracks[0].mask * np.uint16(40_000))
+
+
+async def test_an_id_that_no_png_can_hold_is_a_sink_error(tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="65535"):
+        await write_all(f"masks:{tmp_path}", [Result(frame(), (track(70_000, np.ones((48, 64), np.bool_)),))])
+
+
+async def test_masks_of_an_older_run_are_not_mixed_with_the_new_ones(tmp_path: Path) -> None:
+    await write_all(f"masks:{tmp_path}", [result(index) for index in range(5)])
+    (tmp_path / "notes.png").write_bytes(b"not numbered")
+    await write_all(f"masks:{tmp_path}", [result(0)])
+    assert files_in(tmp_path) == ["00000.png", "notes.png"]
+
+
+async def test_numbered_pictures_of_someone_else_are_never_touched(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "00003.png"), frame().image)
+    before = (tmp_path / "00003.png").read_bytes()
+    sink = open_sink(f"masks:{tmp_path}")
+    with pytest.raises(SinkError, match="not written by Keepsight"):
+        await sink.__aenter__()
+    assert (tmp_path / "00003.png").read_bytes() == before
+    assert files_in(tmp_path) == ["00003.png"]
+
+
+async def test_a_png_is_well_formed(tmp_path: Path) -> None:
+    await write_all(f"masks:{tmp_path}", [result(0)])
+    data = (tmp_path / "00000.png").read_bytes()
+    kinds, offset = [], 8
+    while offset < len(data):
+        (length,) = struct.unpack_from(">I", data, offset)
+        kinds.append(data[offset + 4 : offset + 8])
+        offset += length + 12
+    assert kinds == [b"IHDR", b"tEXt", b"PLTE", b"IDAT", b"IEND"]
+    assert offset == len(data)
