@@ -1,0 +1,1 @@
+"""The networks: promptable segmentation and tracking with a memory of fixed size. Torch only."""

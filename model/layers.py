@@ -1,0 +1,75 @@
+"""The small parts that several boxes of the network share."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Callable[[Tensor], Tensor]
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of a map (N, C, h, w)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class MLP(nn.Module):
+    """Linear layers of the given widths with an activation between them, on the last axis."""
+
+    def __init__(self, *widths: int, activation: Activation = F.relu) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = self.activation(layer(x))
+        out: Tensor = last(x)
+        return out
+
+
+def sine_waves(channels: int) -> Tensor:
+    """(channels,) wavelengths over 2π of a sine position encoding: pairs from 1 to 10,000, geometrically."""
+    return 10_000 ** (2 * (torch.arange(channels) // 2) / channels)
+
+
+def sine_positions(channels: int, grid: tuple[int, int]) -> Tensor:
+    """(h * w, channels) position encoding of a map's cells: half of the channels say y, the others x.
+
+    Cells are counted from 1 and scaled so that the last is 2π; sine and cosine alternate.
+    """
+    half = channels // 2
+    y, x = (axis_waves(size, half) for size in grid)
+    h, w = grid
+    return torch.cat([y[:, None].expand(h, w, half), x[None].expand(h, w, half)], dim=2).flatten(0, 1)
+
+
+def axis_waves(size: int, channels: int) -> Tensor:
+    """(size, channels): the encoding of `sine_positions` along one axis."""
+    angle = torch.arange(1, size + 1) / (size + 1e-6) * 2 * math.pi
+    angle = angle[:, None] / sine_waves(channels)
+    return torch.stack([angle[:, 0::2].sin(), angle[:, 1::2].cos()], dim=2).flatten(1)
+
+
+def sine_times(times: Tensor, channels: int) -> Tensor:
+    """(…, channels) encoding of times (…): all sines, then all cosines."""
+    angle = times[..., None] / sine_waves(channels // 2).to(times.device)
+    return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+def of_objects(per_image: Tensor, image_of: Tensor) -> Tensor:
+    """(N, …) the row of `per_image` (B, …) that each object is in; a view where there is only one image."""
+    if len(per_image) == 1:
+        return per_image.expand(len(image_of), *per_image.shape[1:])
+    return per_image.index_select(0, image_of)

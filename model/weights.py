@@ -1,0 +1,202 @@
+"""Official SAM 2 checkpoints and their Hugging Face twins, renamed to this package's keys. Pure: no files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Family = Literal["sam2", "sam2.1"]
+State = dict[str, Tensor]
+Renames = tuple[tuple[str, str], ...]
+
+
+class Converted(NamedTuple):
+    """Weights under this package's keys, and the version of the network that they are for."""
+
+    family: Family
+    state: State
+
+
+SIZES = {(96, 12): "tiny", (96, 16): "small", (112, 24): "base-plus", (144, 48): "large"}
+"""Width of the first stage and number of blocks of the image trunk, by the published name."""
+
+LATERALS = ("coarse", "middle", "fine", "finest")
+DOWNSAMPLINGS = 4
+CORNERS = 4
+UNUSED = frozenset({"no_mem_pos_enc", "no_memory_positional_encoding"})
+"""Saved, but read by no published network: features without a memory get an embedding and no position."""
+
+OFFICIAL: Renames = (
+    (r"^image_encoder\.trunk\.patch_embed\.proj\.", "image_encoder.trunk.patch_embed."),
+    *(
+        (rf"^image_encoder\.neck\.convs\.{i}\.conv\.", f"image_encoder.lateral_{n}.")
+        for i, n in enumerate(LATERALS)
+    ),
+    (r"^sam_mask_decoder\.conv_s0\.", "image_encoder.project_finest."),
+    (r"^sam_mask_decoder\.conv_s1\.", "image_encoder.project_fine."),
+    (r"^sam_prompt_encoder\.", "prompt_encoder."),
+    (r"^prompt_encoder\.pe_layer\.positional_encoding_gaussian_matrix$", "prompt_encoder.frequencies"),
+    (r"^prompt_encoder\.point_embeddings\.(\d)\.weight$", r"prompt_encoder.point_embed.\1"),
+    (r"^prompt_encoder\.not_a_point_embed\.weight$", "prompt_encoder.not_a_point"),
+    (r"^prompt_encoder\.no_mask_embed\.weight$", "prompt_encoder.no_mask"),
+    (r"^prompt_encoder\.mask_downscaling\.", "prompt_encoder.mask_embed."),
+    (r"^sam_mask_decoder\.", "mask_decoder."),
+    (r"^mask_decoder\.output_upscaling\.0\.", "mask_decoder.upscale_middle."),
+    (r"^mask_decoder\.output_upscaling\.1\.", "mask_decoder.upscale_norm."),
+    (r"^mask_decoder\.output_upscaling\.3\.", "mask_decoder.upscale_fine."),
+    (r"^mask_decoder\.output_hypernetworks_mlps\.", "mask_decoder.mask_heads."),
+    (r"^mask_decoder\.iou_prediction_head\.", "mask_decoder.iou_head."),
+    (r"^mask_decoder\.pred_obj_score_head\.", "mask_decoder.presence_head."),
+    (r"^memory_encoder\.mask_downsampler\.encoder\.", "memory_encoder.mask_downsampler."),
+    (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
+    (r"^memory_encoder\.fuser\.layers\.", "memory_encoder.fuser."),
+    (r"^maskmem_tpos_enc$", "frame_times"),
+    (r"^no_mem_embed$", "no_memory"),
+    (r"^no_obj_ptr$", "no_object_pointer"),
+    (r"^no_obj_embed_spatial$", "occluded"),
+    (r"^obj_ptr_proj\.", "pointer_head."),
+    (r"^obj_ptr_tpos_proj\.", "pointer_time."),
+    (r"^mask_downsample\.", "mask_as_logits."),
+)
+
+_TWO_LAYERS = r"(image_encoder\.trunk\.blocks\.\d+\.mlp|mask_decoder\.transformer\.layers\.\d+\.mlp)"
+_THREE_LAYERS = r"(mask_decoder\.(?:mask_heads\.\d|iou_head|presence_head)|pointer_head)"
+
+HUGGING_FACE: Renames = (
+    (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
+    (r"^image_encoder\.trunk\.patch_embed\.projection\.", "image_encoder.trunk.patch_embed."),
+    *(
+        (rf"^vision_encoder\.neck\.convs\.{i}\.", f"image_encoder.lateral_{n}.")
+        for i, n in enumerate(LATERALS)
+    ),
+    (r"^mask_decoder\.conv_s0\.", "image_encoder.project_finest."),
+    (r"^mask_decoder\.conv_s1\.", "image_encoder.project_fine."),
+    (r"^prompt_encoder\.shared_embedding\.positional_embedding$", "prompt_encoder.frequencies"),
+    (r"^prompt_encoder\.point_embed\.weight$", "prompt_encoder.point_embed"),
+    (r"^prompt_encoder\.not_a_point_embed\.weight$", "prompt_encoder.not_a_point"),
+    (r"^prompt_encoder\.no_mask_embed\.weight$", "prompt_encoder.no_mask"),
+    (r"^prompt_encoder\.mask_embed\.conv1\.", "prompt_encoder.mask_embed.0."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm1\.", "prompt_encoder.mask_embed.1."),
+    (r"^prompt_encoder\.mask_embed\.conv2\.", "prompt_encoder.mask_embed.3."),
+    (r"^prompt_encoder\.mask_embed\.layer_norm2\.", "prompt_encoder.mask_embed.4."),
+    (r"^prompt_encoder\.mask_embed\.conv3\.", "prompt_encoder.mask_embed.6."),
+    (r"^mask_decoder\.upscale_conv1\.", "mask_decoder.upscale_middle."),
+    (r"^mask_decoder\.upscale_layer_norm\.", "mask_decoder.upscale_norm."),
+    (r"^mask_decoder\.upscale_conv2\.", "mask_decoder.upscale_fine."),
+    (r"^mask_decoder\.output_hypernetworks_mlps\.", "mask_decoder.mask_heads."),
+    (r"^mask_decoder\.iou_prediction_head\.", "mask_decoder.iou_head."),
+    (r"^mask_decoder\.pred_obj_score_head\.", "mask_decoder.presence_head."),
+    (
+        r"^memory_encoder\.mask_downsampler\.final_conv\.",
+        f"memory_encoder.mask_downsampler.{3 * DOWNSAMPLINGS}.",
+    ),
+    *(
+        (
+            rf"^memory_encoder\.mask_downsampler\.layers\.{i}\.{part}\.",
+            f"memory_encoder.mask_downsampler.{3 * i + j}.",
+        )
+        for i in range(DOWNSAMPLINGS)
+        for j, part in enumerate(("conv", "layer_norm"))
+    ),
+    (r"^memory_encoder\.memory_fuser\.layers\.", "memory_encoder.fuser."),
+    (r"^(memory_encoder\.fuser\.\d+)\.depthwise_conv\.", r"\1.dwconv."),
+    (r"^(memory_encoder\.fuser\.\d+)\.pointwise_conv(\d)\.", r"\1.pwconv\2."),
+    (r"^(memory_encoder\.fuser\.\d+)\.scale$", r"\1.gamma"),
+    (r"^memory_encoder\.projection\.", "memory_encoder.out_proj."),
+    (r"^memory_temporal_positional_encoding$", "frame_times"),
+    (r"^no_memory_embedding$", "no_memory"),
+    (r"^occlusion_spatial_embedding_parameter$", "occluded"),
+    (r"^object_pointer_proj\.", "pointer_head."),
+    (r"^temporal_positional_encoding_projection_layer\.", "pointer_time."),
+    (r"^mask_downsample\.", "mask_as_logits."),
+    (rf"^{_THREE_LAYERS}\.layers\.0\.", r"\1.layers.1."),
+    (rf"^{_THREE_LAYERS}\.proj_out\.", r"\1.layers.2."),
+    (rf"^{_TWO_LAYERS}\.proj_out\.", r"\1.layers.1."),
+    (r"\.proj_in\.", ".layers.0."),
+    (r"\.layer_norm", ".norm"),
+    (r"\.o_proj\.", ".out_proj."),
+)
+
+
+def convert(weights: Mapping[str, Tensor]) -> Converted:
+    """Rename a checkpoint's state dict; the two layouts are told apart by their keys.
+
+    Every key that a network reads is carried over: a strict `load_state_dict` shows what is missing and what
+    is too much. Raises ValueError where the keys are of neither layout.
+    """
+    if "image_encoder.trunk.pos_embed" in weights:
+        state = renamed(weights, OFFICIAL)
+    elif "vision_encoder.backbone.pos_embed" in weights:
+        state = renamed(one_frequency_table(weights), HUGGING_FACE)
+    else:
+        some = ", ".join(sorted(weights)[:3]) or "none"
+        raise ValueError(f"not the weights of a SAM 2 network: their keys are {some}…")
+    return Converted("sam2.1" if "occluded" in state else "sam2", reshaped(joined(state)))
+
+
+def name_of(converted: Converted) -> str:
+    """The published name, like "sam2.1-tiny". Raises ValueError for a size that was never published."""
+    width = len(converted.state["image_encoder.trunk.patch_embed.weight"])
+    depth = sum(key.endswith(".attn.qkv.weight") for key in converted.state)
+    if (width, depth) not in SIZES:
+        raise ValueError(
+            f"no published {converted.family} has an image trunk of width {width} and {depth} blocks"
+        )
+    return f"{converted.family}-{SIZES[width, depth]}"
+
+
+def renamed(weights: Mapping[str, Tensor], renames: Renames) -> State:
+    """The same tensors; each key has gone through all renames in order."""
+    state: State = {}
+    for key, value in weights.items():
+        if key in UNUSED:
+            continue
+        for pattern, replacement in renames:
+            key = re.sub(pattern, replacement, key)
+        if key in state:
+            raise ValueError(f"two tensors of the checkpoint are both {key}")
+        state[key] = value
+    return state
+
+
+def one_frequency_table(weights: Mapping[str, Tensor]) -> State:
+    """Without the second copy of the Fourier frequencies, which must say the same as the first."""
+    state = dict(weights)
+    copy = state.pop("shared_image_embedding.positional_embedding", None)
+    first = state.get("prompt_encoder.shared_embedding.positional_embedding")
+    if copy is not None and first is not None and not torch.equal(copy, first):
+        raise ValueError("the checkpoint's two copies of the Fourier frequencies differ")
+    return state
+
+
+def joined(state: State) -> State:
+    """With the tokens of the mask decoder in one tensor, and the point embeddings too."""
+    tokens = [
+        f"mask_decoder.{name}_token{s}.weight" for name, s in (("obj_score", ""), ("iou", ""), ("mask", "s"))
+    ]
+    points = [f"prompt_encoder.point_embed.{label}" for label in range(CORNERS)]
+    return join(join(state, tokens, "mask_decoder.tokens"), points, "prompt_encoder.point_embed")
+
+
+def join(state: State, keys: list[str], into: str) -> State:
+    """With the tensors of these keys one below the other; unchanged where a key is missing."""
+    if not all(key in state for key in keys):
+        return state
+    rest = {key: value for key, value in state.items() if key not in keys}
+    return rest | {into: torch.cat([state[key] for key in keys])}
+
+
+def reshaped(state: State) -> State:
+    """With 1 x 1 convolutions of the image encoder as matrices, and embeddings without axes of length 1."""
+    return {key: squeezed(key, value) for key, value in state.items()}
+
+
+def squeezed(key: str, value: Tensor) -> Tensor:
+    if key == "no_memory":
+        return value.reshape(1, -1)
+    flat = key == "frame_times" or re.fullmatch(r"image_encoder\.(lateral|project)_\w+\.weight", key)
+    return value.flatten(1) if flat else value
