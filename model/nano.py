@@ -1,0 +1,198 @@
+"""Nano: the small tracker that is bundled, made for many objects on two CPU cores.
+
+The family's four verbs with another read-out than SAM 2's: keys come from the image alone, values from image
+and mask, and one attention of a single narrow head reads them (the design of STM, Oh et al. 2019, and STCN,
+Cheng et al. 2021). Prompted frames are read apart from recent ones, so that what the user said stays heard.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
+from .nano_config import NanoConfig
+from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
+from .nano_image_encoder import ConvNorm, NanoImageEncoder
+from .nano_memory import LocalRead, PointerRead, ValueEncoder, read
+from .video_predictor import ImageFeatures, Prediction, Prompts
+
+PROMPT_MAPS = 6
+"""Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
+given."""
+
+
+class Nano(nn.Module):
+    def __init__(self, config: NanoConfig, layout: MemoryLayout | None = None) -> None:
+        super().__init__()
+        self.config = config
+        self.layout = layout or config.layout
+        self.image_encoder = NanoImageEncoder(config)
+        self.value_encoder = ValueEncoder(1, config)
+        self.prompt_encoder = ValueEncoder(PROMPT_MAPS, config)
+        self.local_read = LocalRead(config)
+        self.pointer_read = PointerRead(config.pointer)
+        self.object_pointer = ObjectPointer(config)
+        self.decoder = NanoDecoder(config)
+        nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def fuse(self) -> None:
+        """Fold every batch norm into its convolution. For inference only."""
+        for module in self.modules():
+            if isinstance(module, ConvNorm):
+                module.fuse()
+
+    def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
+        """Sides in the frame's aspect ratio (at most 4 to 1), multiples of 32, of about image_side**2
+        pixels."""
+        height, width = frame_size
+        aspect = min(max(width / height, 0.25), 4.0)
+        sides = self.config.image_side / math.sqrt(aspect), self.config.image_side * math.sqrt(aspect)
+        return max(32, round(sides[0] / 32) * 32), max(32, round(sides[1] / 32) * 32)
+
+    def memory_shape(self, input_size: tuple[int, int]) -> MemoryShape:
+        height, width = input_size
+        return MemoryShape(
+            channels=sum(self.config.channels),
+            grid=(height // 16, width // 16),
+            pointer_dim=self.config.pointer,
+            mask=(height // 4, width // 4),
+        )
+
+    def encode_image(self, images: Tensor) -> ImageFeatures:
+        """images (B, 3, H, W) in [0, 1]; levels: strides 4, 8, 16, then fine keys (stride 8) and keys (stride
+        16)."""
+        return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
+
+    def condition(
+        self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
+    ) -> Prediction:
+        """A mask prompt alone is the mask; any other prompt, with the last mask of a known object, is
+        decoded."""
+        known = (memory.written != EMPTY).any(1)
+        last = torch.where(known[:, None, None], memory.logits, NO_OBJECT_LOGIT)
+        given = prompts.has_mask & (prompts.labels == -1).all(1)
+        mask = (shrunk(prompts.masks, last) * 20 - 10).to(last.dtype)
+        told = Decoded(mask, torch.ones_like(mask[:, 0, 0]), torch.full_like(mask[:, 0, 0], 10.0))
+        if bool(given.all()):
+            return self.with_pointer(features, image_of, told)
+        found = self.segment(features, image_of, last, prompts)
+        chosen = (
+            torch.where(given.view(-1, *[1] * (a.ndim - 1)), a, b) for a, b in zip(told, found, strict=True)
+        )
+        return self.with_pointer(features, image_of, Decoded(*chosen))
+
+    def with_pointer(self, features: ImageFeatures, image_of: Tensor, found: Decoded) -> Prediction:
+        return Prediction(*found, self.object_pointer(features.levels[2], image_of, found.logits))
+
+    def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
+        """Segment from prompts and the mask to be corrected, `last` (N, H/4, W/4) logits."""
+        maps = draw(prompts, last)
+        fine_key, key = (level[image_of] for level in features.levels[3:])
+        value, fine_value = self.prompt_encoder(maps, features, image_of)
+        same = read(key, key.unsqueeze(1), value.unsqueeze(1), None)
+        before = maps[:, 4:5]
+        evidence = Evidence(
+            trusted=same,
+            fine=read(fine_key, fine_key.unsqueeze(1), fine_value.unsqueeze(1), None),
+            recent=same,
+            prompt=value,
+            moved=F.avg_pool2d(before, 2),
+            last=before,
+            pointer=value.new_zeros((len(value), self.config.pointer)),
+        )
+        found: Decoded = self.decoder(features, image_of, evidence)
+        return found
+
+    def propagate(
+        self,
+        features: ImageFeatures,
+        image_of: Tensor,
+        frame: int,
+        memory: Memory,
+        previous: ImageFeatures | None,
+    ) -> Prediction:
+        found = self.track(features, image_of, memory, previous)
+        absent = (found.presence < 0)[:, None, None]
+        hidden = found._replace(logits=found.logits.masked_fill(absent, NO_OBJECT_LOGIT))
+        return self.with_pointer(features, image_of, hidden)
+
+    def track(
+        self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
+    ) -> Decoded:
+        """As `propagate`, with the mask an object would have where it is thought to be absent."""
+        fine, coarse = (level[image_of] for level in features.levels[3:])
+        keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
+        written = memory.written != EMPTY
+        first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
+        trusted = unless_all(written[:, :first])
+        last = memory.logits.sigmoid().unsqueeze(1)
+        small = F.avg_pool2d(last, 2)
+        evidence = Evidence(
+            trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
+            fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
+            recent=read(coarse, keys, values, unless_all(written)),
+            prompt=torch.zeros_like(values[:, 0]),
+            moved=small if previous is None else self.local_read(features, previous, small, image_of),
+            last=last,
+            pointer=self.pointer_read(memory.pointers, memory.pointed != EMPTY),
+        )
+        found: Decoded = self.decoder(features, image_of, evidence)
+        return found
+
+    def remember(
+        self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
+    ) -> Entry:
+        mask = prediction.logits.sigmoid().unsqueeze(1)
+        fine_key, key = (level[image_of] for level in features.levels[3:])
+        value, fine_value = self.value_encoder(mask, features, image_of)
+        fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
+        return Entry(torch.cat((key, value, *fine), dim=1), prediction.pointer)
+
+
+def quarters(remembered: Tensor) -> Tensor:
+    """(N, M, 4 * C, h, w) as (N, M, C, 2h, 2w): what is remembered at stride 8."""
+    return F.pixel_shuffle(remembered, 2)
+
+
+def unless_all(usable: Tensor) -> Tensor | None:
+    """None where every slot is usable: attention without a mask is quicker."""
+    return None if bool(usable.all()) else usable
+
+
+def draw(prompts: Prompts, last: Tensor) -> Tensor:
+    """Prompts as PROMPT_MAPS maps at stride 4: (N, PROMPT_MAPS, H/4, W/4) in [0, 1].
+
+    Points are discs that fade out over about a hundredth of the frame; a box is filled; `last` is in logits.
+    """
+    h, w = last.shape[-2:]
+    y = (torch.arange(h, device=last.device) + 0.5) / h
+    x = (torch.arange(w, device=last.device) + 0.5) / w
+    side = math.sqrt(h * w)
+    dx = (x.view(1, 1, 1, w) - prompts.points[:, :, 0, None, None]) * (w / side)
+    dy = (y.view(1, 1, h, 1) - prompts.points[:, :, 1, None, None]) * (h / side)
+    discs = torch.exp(-(dx.square() + dy.square()) / (2 * 0.015**2))
+    on, off = ((discs * (prompts.labels == label)[:, :, None, None]).amax(1) for label in (1, 0))
+    low = corner(prompts, 2, 1.0)
+    high = corner(prompts, 3, 0.0)
+    inside_x = (x >= low[:, :1]) & (x <= high[:, :1])
+    inside_y = (y >= low[:, 1:]) & (y <= high[:, 1:])
+    box = (inside_y.unsqueeze(2) & inside_x.unsqueeze(1)).float()
+    mask = shrunk(prompts.masks, last) * prompts.has_mask[:, None, None]
+    maps = (mask, on, off, box, last.sigmoid().float(), torch.ones_like(mask))
+    return torch.stack(maps, dim=1).to(last.dtype)
+
+
+def shrunk(masks: Tensor, like: Tensor) -> Tensor:
+    """masks (N, H, W) averaged to the size of `like` (N, H/4, W/4)."""
+    return F.adaptive_avg_pool2d(masks, (like.shape[-2], like.shape[-1]))
+
+
+def corner(prompts: Prompts, label: int, missing: float) -> Tensor:
+    """The box corner with this label: (N, 2), or `missing` where there is no box."""
+    chosen = (prompts.labels == label).unsqueeze(-1)
+    found = (prompts.points * chosen).sum(1)
+    return torch.where(chosen.any(1), found, torch.full_like(found, missing))

@@ -1,0 +1,112 @@
+"""Nano's mask decoder: what was read from memory, and the image, to a mask with its scores and pointer."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .nano_config import NanoConfig
+from .nano_memory import Residual
+from .video_predictor import ImageFeatures
+
+
+class Evidence(NamedTuple):
+    """What speaks for each of N objects in a frame.
+
+    trusted: (N, value, h, w) read from the prompted frames; recent: likewise from all remembered frames;
+    prompt: (N, value, h, w) drawn prompts, zeros without; moved: (N, 1, 2h, 2w) the previous mask as it has
+    moved; last: (N, 1, 4h, 4w) the previous mask itself; pointer: (N, D).
+    """
+
+    trusted: Tensor
+    fine: Tensor
+    recent: Tensor
+    prompt: Tensor
+    moved: Tensor
+    last: Tensor
+    pointer: Tensor
+
+
+class Decoded(NamedTuple):
+    """logits (N, H/4, W/4) of the masks; iou (N,) predicted, in [0, 1]; presence (N,) logit."""
+
+    logits: Tensor
+    iou: Tensor
+    presence: Tensor
+
+
+class NanoDecoder(nn.Module):
+    def __init__(self, config: NanoConfig, width: int = 64) -> None:
+        super().__init__()
+        self.image16 = nn.Conv2d(config.coarse, width, 1)
+        self.evidence16 = nn.Conv2d(3 * config.value, width, 1)
+        self.pointer16 = nn.Linear(config.pointer, width)
+        self.mix16 = nn.Sequential(Residual(width), Residual(width))
+        self.down8 = nn.Conv2d(width, width // 2, 1)
+        self.image8 = nn.Conv2d(config.middle, width // 2, 1)
+        self.evidence8 = nn.Conv2d(2 + config.fine_value, width // 2, 3, padding=1)
+        self.mix8 = nn.Sequential(Residual(width // 2), Residual(width // 2))
+        self.down4 = nn.Conv2d(width // 2, width // 4, 1)
+        self.image4 = nn.Conv2d(config.fine, width // 4, 1)
+        self.last4 = nn.Conv2d(1, width // 4, 3, padding=1)
+        self.mix4 = Residual(width // 4)
+        self.logits = nn.Conv2d(width // 4, 1, 3, padding=1)
+        self.prior = nn.Conv2d(5, 1, 1)
+        nn.init.constant_(self.prior.weight, 2.0)
+        nn.init.constant_(self.prior.bias, -3.0)  # type: ignore[arg-type]
+        self.scores = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def forward(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
+        fine, middle, coarse = features.levels[:3]
+        read = torch.cat((evidence.trusted, evidence.recent, evidence.prompt), dim=1)
+        x16 = self.evidence16(read) + self.image16(coarse)[image_of]
+        x16 = self.mix16(F.relu(x16 + self.pointer16(evidence.pointer)[:, :, None, None]))
+        places = torch.cat((evidence.moved, F.avg_pool2d(evidence.last, 2), evidence.fine), dim=1)
+        x8 = double(self.down8(x16)) + self.image8(middle)[image_of] + self.evidence8(places)
+        x8 = self.mix8(F.relu(x8))
+        x4 = double(self.down4(x8)) + self.image4(fine)[image_of] + self.last4(evidence.last)
+        logits = (self.logits(self.mix4(F.relu(x4))) + double(self.prior(masks_in(evidence)))).squeeze(1)
+        return Decoded(logits, *self.score(x16, logits))
+
+    def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Predicted IoU and presence from the features under the mask, all of them, and the strongest
+        anywhere."""
+        inside = pooled(x16, F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4))
+        iou, presence = self.scores(torch.cat((inside, x16.mean((2, 3)), x16.amax((2, 3))), dim=1)).unbind(1)
+        return iou.sigmoid(), presence
+
+
+class ObjectPointer(nn.Module):
+    """What an object looks like, beside its surroundings: one vector."""
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.mix = nn.Linear(2 * config.coarse, config.pointer)
+
+    def forward(self, coarse: Tensor, image_of: Tensor, logits: Tensor) -> Tensor:
+        """coarse (B, coarse, h, w), logits (N, 4h, 4w) of the masks: (N, pointer)."""
+        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4), coarse[image_of]
+        pointer: Tensor = self.mix(torch.cat((pooled(x, mask), pooled(x, 1 - mask)), dim=1))
+        return pointer
+
+
+def masks_in(evidence: Evidence) -> Tensor:
+    """The masks as they were read, untouched: trusted, recent, prompted, moved and fine: (N, 5, 2h, 2w).
+
+    Added to the logits, they make an untrained decoder one that copies, from which it learns to do better.
+    """
+    values = (evidence.trusted, evidence.recent, evidence.prompt)
+    shuffled = (F.pixel_shuffle(value[:, -4:], 2) for value in values)
+    return torch.cat((*shuffled, evidence.moved, evidence.fine[:, -1:]), dim=1)
+
+
+def pooled(x: Tensor, weight: Tensor) -> Tensor:
+    """The mean of x (N, C, h, w) under a weight (N, 1, h, w): (N, C)."""
+    return (x * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=0.5)
+
+
+def double(x: Tensor) -> Tensor:
+    return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)

@@ -1,0 +1,112 @@
+"""How Nano writes masks and prompts as memory values, and reads them in a new frame."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .nano_config import NanoConfig
+from .video_predictor import ImageFeatures
+
+
+class Residual(nn.Module):
+    """Two 3x3 convolutions and a residual; no norm, since objects come in batches of any size."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        with torch.no_grad():
+            self.second.weight.mul_(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(x + self.second(F.relu(self.first(x))))
+
+
+class ValueEncoder(nn.Module):
+    """Maps at stride 4 (a mask, or drawn prompts) and the image's features to memory values.
+
+    The first map is also kept as it is, at stride 8: in the last four channels of the values at stride 16,
+    and in the last channel of the fine values at stride 8.
+    """
+
+    def __init__(self, maps: int, config: NanoConfig) -> None:
+        super().__init__()
+        width, fine = config.value - 4, config.fine_value - 1
+        self.down = nn.Sequential(
+            nn.Conv2d(maps, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1), nn.ReLU()
+        )
+        self.image = nn.Conv2d(config.coarse, width, 1)
+        self.mix = nn.Sequential(Residual(width), nn.Conv2d(width, width, 1))
+        self.fine_down = nn.Conv2d(maps, fine, 3, 2, 1)
+        self.fine_image = nn.Conv2d(config.middle, fine, 1)
+        self.fine_mix = nn.Conv2d(fine, fine, 3, padding=1)
+
+    def forward(self, maps: Tensor, features: ImageFeatures, image_of: Tensor) -> tuple[Tensor, Tensor]:
+        """maps (N, maps, H/4, W/4) to values (N, value, h, w) and fine values (N, fine_value, 2h, 2w)."""
+        middle, coarse = features.levels[1:3]
+        kept = F.avg_pool2d(maps[:, :1], 2)
+        learned = self.mix(self.down(maps) + self.image(coarse)[image_of])
+        fine = self.fine_mix(F.relu(self.fine_down(maps) + self.fine_image(middle)[image_of]))
+        return torch.cat((learned, F.pixel_unshuffle(kept, 2)), dim=1), torch.cat((fine, kept), dim=1)
+
+
+def read(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor | None) -> Tensor:
+    """Attention from every place of a frame to every remembered place.
+
+    query (N, K, h, w); keys (N, M, K, h, w); values (N, M, V, h, w); usable (N, M) bool, None where all slots
+    are: (N, V, h, w). The keys carry their own temperature.
+    """
+    n, m, _, h, w = keys.shape
+    q = query.flatten(2).transpose(1, 2).unsqueeze(1)
+    k = keys.movedim(2, 4).reshape(n, 1, m * h * w, -1)
+    v = values.movedim(2, 4).reshape(n, 1, m * h * w, -1)
+    mask = None if usable is None else usable.repeat_interleave(h * w, dim=1).view(n, 1, 1, -1)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
+    return out.squeeze(1).transpose(1, 2).reshape(n, -1, h, w)
+
+
+class LocalRead(nn.Module):
+    """Where the mask of the previous frame has gone, by matching fine keys in a small neighbourhood.
+
+    The matching weights come from the images alone, so they are computed once for all objects.
+    """
+
+    def __init__(self, config: NanoConfig) -> None:
+        super().__init__()
+        self.window = config.window
+        self.bias = nn.Parameter(torch.zeros(config.window**2))
+        with torch.no_grad():
+            self.bias[config.window**2 // 2] = 2.0
+
+    def forward(
+        self, features: ImageFeatures, previous: ImageFeatures, masks: Tensor, image_of: Tensor
+    ) -> Tensor:
+        """masks (N, 1, h, w) in [0, 1] of the previous frame to (N, 1, h, w) in this one."""
+        now, before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
+        b, c, h, w = now.shape
+        near = self.neighbours(before).view(b, c, self.window**2, h, w)
+        weights = ((now.unsqueeze(2) * near).sum(1) + self.bias.view(-1, 1, 1)).softmax(1)
+        return (self.neighbours(masks).view(-1, self.window**2, h, w) * weights[image_of]).sum(
+            1, keepdim=True
+        )
+
+    def neighbours(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C * window**2, h * w); beyond the border are zeros."""
+        return F.unfold(x, self.window, padding=self.window // 2)
+
+
+class PointerRead(nn.Module):
+    """One vector for each object out of the pointers remembered of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.weigh = nn.Linear(width, 1)
+        self.mix = nn.Linear(width, width)
+
+    def forward(self, pointers: Tensor, usable: Tensor) -> Tensor:
+        """pointers (N, P, D), usable (N, P) bool to (N, D); zeros where no pointer is usable."""
+        weights = self.weigh(pointers).squeeze(-1).masked_fill(~usable, -1e4).softmax(1) * usable
+        mixed: Tensor = self.mix((pointers * weights.unsqueeze(-1)).sum(1))
+        return mixed
