@@ -1,0 +1,39 @@
+"""What a prediction is judged by."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from keepsight.model.nano_decoder import Decoded
+
+VISIBLE = 0.001
+"""The share of the frame from which on an object counts as visible."""
+
+
+def loss_of(found: Decoded, truth: Tensor) -> Tensor:
+    """The loss of N masks in one frame against truth (N, H/2, W/2) in [0, 1]: cross-entropy of the hardest
+    quarter of pixels, Dice, presence, and the predicted IoU against the one reached. Hidden objects are
+    judged by presence and, lightly, by an empty mask."""
+    logits = F.interpolate(found.logits.unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
+    visible = (truth.mean((1, 2)) > VISIBLE).to(logits.dtype)
+    pixels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(1)
+    hardest = pixels.topk(pixels.shape[1] // 4, dim=1).values.mean(1)
+    mask = hardest * (0.3 + 0.7 * visible) + dice(logits.sigmoid(), truth) * visible
+    presence = F.binary_cross_entropy_with_logits(found.presence, visible, reduction="none")
+    iou = (found.iou - reached_iou(logits, truth)).square() * visible
+    return (mask + 0.5 * presence + 0.5 * iou).mean()
+
+
+def dice(mask: Tensor, truth: Tensor) -> Tensor:
+    overlap = (mask * truth).sum((1, 2))
+    return 1 - (2 * overlap + 1) / (mask.sum((1, 2)) + truth.sum((1, 2)) + 1)
+
+
+def reached_iou(logits: Tensor, truth: Tensor) -> Tensor:
+    """(N,) IoU of the masks at logit 0; no gradient."""
+    with torch.no_grad():
+        found, true = logits > 0, truth > 0.5
+        union = (found | true).sum((1, 2)).clamp(min=1)
+        return (found & true).sum((1, 2)) / union
