@@ -1,0 +1,47 @@
+"""The state's size, and what becomes of its memory when the input size changes."""
+
+import pytest
+import torch
+
+from keepsight.model.memory import EMPTY, Entry, MemoryLayout, MemoryShape, empty, write_conditioning
+from keepsight.tracker.confidence import confidence, stability
+from keepsight.tracker.state import initial, resized
+
+LAYOUT = MemoryLayout(conditioning=1, recent=2, pointers=2)
+
+
+def test_a_tracker_begins_with_free_slots_and_no_memory():
+    state = initial(3)
+    assert state.slots == (None, None, None)
+    assert state.records == ()
+    assert state.memory is None
+
+
+def test_a_tracker_without_room_is_refused():
+    with pytest.raises(ValueError, match="max_objects is 0"):
+        initial(0)
+
+
+def test_a_resized_memory_keeps_what_was_written_when():
+    shape = MemoryShape(channels=2, grid=(2, 4), pointer_dim=3, mask=(8, 16))
+    memory = empty(2, LAYOUT, shape, torch.zeros(()))
+    entry = Entry(torch.full((1, 2, 2, 4), 0.5), torch.ones(1, 3))
+    write_conditioning(memory, LAYOUT, torch.tensor([1]), 7, entry)
+    after = resized(memory, MemoryShape(2, (3, 3), 3, (12, 12)))
+    assert after.features.shape == (2, 3, 2, 3, 3)
+    assert after.logits.shape == (2, 12, 12)
+    assert torch.equal(after.features[1, 0], torch.full((2, 3, 3), 0.5))
+    assert not after.features[0].any()
+    assert after.written.tolist() == [[EMPTY] * 3, [7, EMPTY, EMPTY]]
+    assert torch.equal(after.pointers, memory.pointers)
+
+
+def test_stability_is_the_overlap_of_a_strict_and_a_lax_mask():
+    logits = torch.tensor([[[2.0, 2.0, 0.5, -5.0]], [[2.0, 2.0, 2.0, 2.0]], [[-5.0, -5.0, -5.0, -5.0]]])
+    assert stability(logits).tolist() == pytest.approx([2 / 3, 1.0, 0.0])
+
+
+def test_confidence_is_presence_times_the_mean_opinion_on_the_mask():
+    assert confidence(iou=1.0, presence=0.8, stability=1.0) == pytest.approx(0.8)
+    assert confidence(iou=0.25, presence=1.0, stability=1.0) == pytest.approx(0.5)
+    assert confidence(iou=0.9, presence=1.0, stability=0.0) == 0.0

@@ -1,0 +1,140 @@
+"""The model's verbs on all objects of one frame at once, and the rows of the memory they read and write."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from keepsight.model.memory import NO_OBJECT_LOGIT, Entry, Memory, rows, write_conditioning, write_recent
+from keepsight.model.video_predictor import ImageFeatures, Prediction, VideoPredictor
+from keepsight.streams.types import Geometry
+
+from .commands import shows_an_object
+from .transforms import to_prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """One encoded frame beside the memory of its objects.
+
+    previous: features of the frame before, None if there are none of this size; index: the frame's;
+    input_size: the (H, W) it was encoded at; visible: the presence logit from which an object is there.
+    """
+
+    model: VideoPredictor
+    features: ImageFeatures
+    previous: ImageFeatures | None
+    memory: Memory
+    index: int
+    input_size: tuple[int, int]
+    visible: float
+
+    @property
+    def device(self) -> torch.device:
+        return self.memory.written.device
+
+    def index_of(self, numbers: Sequence[int]) -> Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
+
+    def image_of(self, objects: int) -> Tensor:
+        """All N objects are in the one image: (N,) int64."""
+        return torch.zeros(objects, dtype=torch.int64, device=self.device)
+
+
+class Found(NamedTuple):
+    """What a frame shows of N objects. slots: their rows of the memory; prompted: whether by a prompt."""
+
+    slots: tuple[int, ...]
+    prompted: tuple[bool, ...]
+    prediction: Prediction
+
+
+def logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))
+
+
+def propagate(scene: Scene, slots: Sequence[int]) -> Found | None:
+    """Look for the remembered objects in `slots`; None if there are none."""
+    if not slots:
+        return None
+    index = scene.index_of(slots)
+    prediction = scene.model.propagate(
+        scene.features, scene.image_of(len(slots)), scene.index, rows(scene.memory, index), scene.previous
+    )
+    return _kept(scene, index, Found(tuple(slots), (False,) * len(slots), prediction))
+
+
+def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:
+    """Segment the objects that were prompted or corrected, by slot; None if there are none.
+
+    Who shows where an object is knows that it is there: a doubted presence is raised to visible.
+    """
+    if not asks:
+        return None
+    slots = sorted(asks)
+    index = scene.index_of(slots)
+    prompts = to_prompts([asks[slot] for slot in slots], scene.input_size, scene.device)
+    prediction = scene.model.condition(
+        scene.features, scene.image_of(len(slots)), scene.index, rows(scene.memory, index), prompts
+    )
+    sure = torch.tensor([shows_an_object(asks[slot]) for slot in slots], device=scene.device)
+    presence = torch.where(sure, prediction.presence.clamp(min=scene.visible), prediction.presence)
+    return _kept(
+        scene, index, Found(tuple(slots), (True,) * len(slots), prediction._replace(presence=presence))
+    )
+
+
+def _kept(scene: Scene, index: Tensor, found: Found) -> Found:
+    """The finding with the masks of absent objects emptied, its logits kept as the memory's last ones."""
+    absent = (found.prediction.presence < scene.visible).view(-1, 1, 1)
+    logits = found.prediction.logits.masked_fill(absent, NO_OBJECT_LOGIT)
+    scene.memory.logits[index] = logits.to(scene.memory.logits.dtype)
+    return found._replace(prediction=found.prediction._replace(logits=logits))
+
+
+def merged(propagated: Found | None, conditioned: Found | None) -> Found:
+    """All objects, by rising slot; what was prompted stands over what was propagated. One is not None."""
+    if propagated is None or conditioned is None:
+        alone = propagated or conditioned
+        assert alone is not None
+        return alone
+    both = Found(
+        propagated.slots + conditioned.slots,
+        propagated.prompted + conditioned.prompted,
+        Prediction(
+            *(torch.cat(pair) for pair in zip(propagated.prediction, conditioned.prediction, strict=True))
+        ),
+    )
+    last = {slot: row for row, slot in enumerate(both.slots)}
+    return _part(both, [last[slot] for slot in sorted(last)])
+
+
+def remember(scene: Scene, found: Found, kept: Sequence[int]) -> None:
+    """Write rows `kept` of the finding to the memory, in place: prompted ones as such, others to the ring."""
+    if not kept:
+        return
+    found = _part(found, kept)
+    prompted = torch.tensor(found.prompted, device=scene.device)
+    entry = scene.model.remember(scene.features, scene.image_of(len(kept)), found.prediction, prompted)
+    for write, kind in ((write_conditioning, True), (write_recent, False)):
+        chosen = [row for row, is_prompted in enumerate(found.prompted) if is_prompted is kind]
+        if chosen:
+            at, row = scene.index_of([found.slots[row] for row in chosen]), scene.index_of(chosen)
+            write(scene.memory, scene.model.layout, at, scene.index, Entry(*(field[row] for field in entry)))
+
+
+def _part(found: Found, kept: Sequence[int]) -> Found:
+    """The given rows of a finding."""
+    if len(kept) == len(found.slots) and all(row == place for place, row in enumerate(kept)):
+        return found
+    index = torch.tensor(kept, dtype=torch.int64, device=found.prediction.iou.device)
+    return Found(
+        tuple(found.slots[row] for row in kept),
+        tuple(found.prompted[row] for row in kept),
+        Prediction(*(field.index_select(0, index) for field in found.prediction)),
+    )

@@ -1,0 +1,41 @@
+"""How the tracker decides: one frozen value, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrackerSettings:
+    """Thresholds of the life cycle and of the memory. Raises ValueError for values that make no sense.
+
+    confirm_frames: frames in a row an object must be visible in before it is announced as new.
+    occlude_frames: frames in a row it must be hidden in before it counts as occluded.
+    recover_frames: frames in a row it must be visible in again before it counts as recovered.
+    lost_after: seconds it may stay hidden before it is lost.
+    forget_lost_after: seconds a lost object keeps its slot; None keeps it until it is forgotten on request.
+    visible_presence: probability of being visible, in (0, 1), from which an object has a mask at all.
+    write_presence, write_iou: what presence and predicted IoU, in [0, 1], a frame must reach to be written to
+        the memory, so that wrong masks do not confirm themselves; 0 and 0 write every frame, as SAM 2 does.
+    """
+
+    confirm_frames: int = 2
+    occlude_frames: int = 3
+    recover_frames: int = 2
+    lost_after: float = 5.0
+    forget_lost_after: float | None = None
+    visible_presence: float = 0.5
+    write_presence: float = 0.5
+    write_iou: float = 0.3
+
+    def __post_init__(self) -> None:
+        for name in ("confirm_frames", "occlude_frames", "recover_frames"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: it counts frames and is at least 1")
+        for name in ("write_presence", "write_iou"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name):g}: it goes from 0 to 1")
+        if not 0 < self.visible_presence < 1:
+            raise ValueError(f"visible_presence is {self.visible_presence:g}: it lies between 0 and 1")
+        if self.lost_after < 0 or (self.forget_lost_after or 0) < 0:
+            raise ValueError("lost_after and forget_lost_after are seconds and cannot be negative")
