@@ -56,12 +56,13 @@ def read(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor | None) -> 
     """Attention from every place of a frame to every remembered place.
 
     query (N, K, h, w); keys (N, M, K, h, w); values (N, M, V, h, w); usable (N, M) bool, None where all slots
-    are: (N, V, h, w). The keys carry their own temperature.
+    are: (N, V, h, w). The keys carry their own temperature. Channels are made the
+    last, contiguous dimension, without which torch takes a slow path.
     """
     n, m, _, h, w = keys.shape
-    q = query.flatten(2).transpose(1, 2).unsqueeze(1)
-    k = keys.movedim(2, 4).reshape(n, 1, m * h * w, -1)
-    v = values.movedim(2, 4).reshape(n, 1, m * h * w, -1)
+    q = query.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
+    k = keys.movedim(2, 4).reshape(n, 1, m * h * w, -1).contiguous()
+    v = values.movedim(2, 4).reshape(n, 1, m * h * w, -1).contiguous()
     mask = None if usable is None else usable.repeat_interleave(h * w, dim=1).view(n, 1, 1, -1)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     return out.squeeze(1).transpose(1, 2).reshape(n, -1, h, w)
