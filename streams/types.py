@@ -60,7 +60,8 @@ class Frame:
 class Geometry:
     """Where an object is, as a user shows it: points, a box, a mask, or several of them together.
 
-    `labels` has one entry per point: True for on the object, False for not on it. `mask` has the frame's size.
+    `labels` has one entry per point: True for on the object, False for not on it. `mask` has the frame's
+    size.
     """
 
     points: tuple[Point, ...] = ()
@@ -70,7 +71,9 @@ class Geometry:
 
     def __post_init__(self) -> None:
         if len(self.points) != len(self.labels):
-            raise ValueError(f"{len(self.points)} points but {len(self.labels)} labels: give one label per point")
+            raise ValueError(
+                f"{len(self.points)} points but {len(self.labels)} labels: give one label per point"
+            )
         for x, y in self.points:
             if not (0 <= x <= 1 and 0 <= y <= 1):
                 raise ValueError(f"point ({x:g}, {y:g}) is outside the frame: coordinates go from 0 to 1")

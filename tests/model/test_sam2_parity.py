@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from keepsight.model import memory as memories
+from keepsight.model.checkpoint import convert
 from keepsight.model.memory import MemoryLayout
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import HieraConfig, Sam2Config
 from keepsight.model.video_predictor import Prediction, Prompts
-from keepsight.model.weights import convert
 
 transformers = pytest.importorskip("transformers", reason="transformers is the oracle")
 from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig  # noqa: E402

@@ -171,7 +171,7 @@ def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, avera
 
 
 def summarised(step: int, outcome: Outcome, rate: float, clips: int, seconds: float) -> Progress:
-    loss, iou, prompted = (float(value) for value in outcome)
+    loss, iou, prompted = (float(value.detach()) for value in outcome)
     return Progress(step, loss, iou, prompted, rate, clips, seconds)
 
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 import pytest
 import torch
 
+from keepsight.model.checkpoint import State, convert, name_of
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import SAM2_1_TINY
-from keepsight.model.weights import State, convert, name_of
 
 Shapes = dict[str, tuple[int, ...]]
 

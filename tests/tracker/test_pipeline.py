@@ -1,0 +1,327 @@
+"""The way of a frame, with a source and sinks of our own and a session that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from keepsight.streams.base import Sink, SinkError, SourceError
+from keepsight.streams.types import Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
+from keepsight.tracker.pipeline import Report, Stream, merge, results, run
+from keepsight.tracker.prompts import Cue
+from keepsight.tracker.summary import Meter
+from tests.fakes import CollectingSink, FakeSource, make_frames
+
+SOON = 2.0
+"""Seconds in which a stopped run has to be over."""
+
+
+def an_event(frame: Frame, kind: str = "update") -> Event:
+    return Event(
+        kind=kind,  # type: ignore[arg-type]
+        object_id=1,
+        label="",
+        frame=frame.ref,
+        time=frame.time,
+        captured=frame.captured,
+        clock=frame.clock,
+        confidence=1.0,
+        box=None,
+        state="tracked",
+        previous=None,
+        reason="",
+    )
+
+
+@dataclass
+class CountingSession:
+    """Gives each frame one event and remembers what it was told. With a `gate` each step waits for it."""
+
+    gate: asyncio.Event | None = None
+    frames: list[int] = field(default_factory=list)
+    commands: list[tuple[int, Command]] = field(default_factory=list)
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        self.frames.append(frame.index)
+        self.commands += [(frame.index, command) for command in commands]
+        if self.gate is not None:
+            await self.gate.wait()
+        return Result(frame, events=(an_event(frame),))
+
+    def finish(self, frame: Frame) -> tuple[Event, ...]:
+        return (an_event(frame, "end"),)
+
+
+class Camera(FakeSource):
+    """Live; gives the frames that are put into `shows`."""
+
+    def __init__(self) -> None:
+        super().__init__([], live=True)
+        self.shows: asyncio.Queue[Frame] = asyncio.Queue()
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        while True:
+            yield await self.shows.get()
+
+
+class RefusedSink(CollectingSink):
+    """Cannot be opened."""
+
+    async def __aenter__(self) -> RefusedSink:
+        raise SinkError("fake://sink: permission denied")
+
+
+async def watch(
+    source: FakeSource,
+    *sinks: Sink,
+    session: CountingSession | None = None,
+    cues: tuple[Cue, ...] = (),
+    stop: asyncio.Event | None = None,
+) -> Report:
+    async def start() -> CountingSession:
+        return session or CountingSession()
+
+    stream = Stream("test", source, sinks, cues)
+    return await run(stream, start, stop or asyncio.Event(), lambda stream, meter: None)
+
+
+async def turns(count: int) -> None:
+    """Lets everything that can go on go on, `count` times."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError("it did not come about")
+
+
+async def show(camera: Camera, frame: Frame, seen_by: CollectingSink) -> None:
+    camera.shows.put_nowait(frame)
+    await until(lambda: frame.index in indices(seen_by))
+
+
+def indices(sink: CollectingSink) -> list[int]:
+    return [result.frame.index for result in sink.results]
+
+
+async def test_every_frame_of_a_file_reaches_every_sink_in_order() -> None:
+    sinks = CollectingSink(), CollectingSink()
+    report = await watch(FakeSource(make_frames(20)), *sinks)
+    assert indices(sinks[0]) == indices(sinks[1]) == list(range(20))
+    assert sinks[0].finished
+    assert (report.exit_code, report.summary.frames, report.summary.dropped) == (0, 20, 0)
+
+
+async def test_a_file_waits_for_a_slow_sink_and_loses_nothing() -> None:
+    gate = asyncio.Event()
+    slow, source = CollectingSink(gate=gate), FakeSource(make_frames(50))
+    session = CountingSession()
+    running = asyncio.create_task(watch(source, slow, session=session))
+    await turns(500)
+    assert len(session.frames) < 12, "a bounded number of results waits for the sink"
+    gate.set()
+    await running
+    assert indices(slow) == list(range(50))
+
+
+async def test_a_live_source_is_stepped_at_its_newest_frame() -> None:
+    gate = asyncio.Event()
+    session = CountingSession(gate)
+    sink = CollectingSink()
+    stop = asyncio.Event()
+    source = FakeSource(make_frames(30), live=True, hangs=True)
+    running = asyncio.create_task(watch(source, sink, session=session, stop=stop))
+    await turns(500)
+    gate.set()
+    await until(lambda: 29 in session.frames)
+    stop.set()
+    report = await running
+    assert session.frames == [0, 29]
+    assert report.summary.dropped == 28
+
+
+async def test_a_live_sink_that_falls_behind_gets_the_events_it_missed_and_holds_up_no_other() -> None:
+    gate = asyncio.Event()
+    slow, quick = CollectingSink(gate=gate), CollectingSink()
+    stop = asyncio.Event()
+    source = Camera()
+    running = asyncio.create_task(watch(source, slow, quick, stop=stop))
+    for frame in make_frames(8):
+        await show(source, frame, quick)
+    assert slow.results == []
+    gate.set()
+    stop.set()
+    await running
+    told = [event.frame[1] for result in slow.results for event in result.events if event.kind == "update"]
+    assert sorted(set(told)) == list(range(8))
+    assert len(slow.results) < len(quick.results)
+
+
+async def test_a_failing_sink_is_closed_and_left_out_while_the_others_go_on() -> None:
+    failing, sound = CollectingSink(fails_at=3), CollectingSink()
+    report = await watch(FakeSource(make_frames(20)), failing, sound)
+    assert failing.finished
+    assert len(failing.results) == 3
+    assert indices(sound) == list(range(20))
+    assert report.faults == ("fake://sink: no space left on device",)
+    assert report.exit_code == 1
+
+
+async def test_a_sink_that_cannot_be_opened_rejects_the_run() -> None:
+    source, sound = FakeSource(make_frames(20)), CollectingSink()
+    report = await watch(source, sound, RefusedSink())
+    assert report.exit_code == 2
+    assert report.faults == ("fake://sink: permission denied",)
+    assert not source.is_open
+    assert sound.finished
+
+
+async def test_a_file_that_cannot_be_opened_rejects_the_run_and_opens_no_sink() -> None:
+    sink = CollectingSink()
+    report = await watch(FakeSource([], refusal=SourceError("x.mp4: not a video")), sink)
+    assert (report.exit_code, report.faults) == (2, ("x.mp4: not a video",))
+    assert not sink.finished
+
+
+async def test_what_was_readable_of_a_broken_file_is_written() -> None:
+    sink = CollectingSink()
+    report = await watch(FakeSource(make_frames(7), failure=SourceError("x.mp4: damaged")), sink)
+    assert indices(sink) == list(range(7))
+    assert sink.results[-1].events[-1].kind == "end"
+    assert (report.exit_code, report.faults) == (1, ("x.mp4: damaged",))
+
+
+async def test_the_last_result_of_a_file_ends_every_object() -> None:
+    sink = CollectingSink()
+    await watch(FakeSource(make_frames(5)), sink)
+    assert [[event.kind for event in result.events] for result in sink.results] == [
+        *[["update"]] * 4,
+        ["update", "end"],
+    ]
+
+
+async def test_the_last_result_of_a_live_source_is_given_again_to_end_every_object() -> None:
+    sink, stop = CollectingSink(), asyncio.Event()
+    source = FakeSource(make_frames(1), live=True, hangs=True)
+    running = asyncio.create_task(watch(source, sink, stop=stop))
+    await until(lambda: bool(sink.results))
+    stop.set()
+    report = await running
+    assert [[event.kind for event in result.events] for result in sink.results] == [
+        ["update"],
+        ["update", "end"],
+    ]
+    assert report.summary.frames == 1
+
+
+async def test_commands_are_given_at_their_frames() -> None:
+    session = CountingSession()
+    first, later = Prompt(object_id=1, box=(0, 0, 1, 1)), Forget(1)
+    await watch(FakeSource(make_frames(9)), session=session, cues=(Cue(0, first), Cue(4, later)))
+    assert session.commands == [(0, first), (4, later)]
+
+
+async def test_a_command_whose_frame_was_dropped_is_given_at_the_next() -> None:
+    session = CountingSession()
+    await watch(FakeSource(make_frames(9)[5:]), session=session, cues=(Cue(2, Reset()),))
+    assert session.commands == [(5, Reset())]
+
+
+async def test_a_command_for_a_frame_that_never_came_is_refused_and_told() -> None:
+    prompt = Prompt(object_id=4, box=(0, 0, 1, 1))
+    sink = CollectingSink()
+    report = await watch(FakeSource(make_frames(3)), sink, cues=(Cue(90, prompt),))
+    assert sink.results[-1].refusals == (Refusal(prompt, "the stream ended before frame 90"),)
+    assert report.exit_code == 1
+    assert report.faults == ("prompt of object 4 was refused: the stream ended before frame 90",)
+
+
+async def test_a_mask_of_another_size_than_the_frames_rejects_the_run() -> None:
+    prompt = Prompt(object_id=1, mask=np.ones((5, 5), np.bool_))
+    report = await watch(FakeSource(make_frames(3)), CollectingSink(), cues=(Cue(2, prompt),))
+    assert report.exit_code == 2
+    assert "5×5 but the frames are 6×4" in report.faults[0]
+
+
+async def test_a_stop_ends_a_live_run_and_finishes_its_sinks() -> None:
+    sink, stop = CollectingSink(), asyncio.Event()
+    source = FakeSource(make_frames(3), live=True, hangs=True)
+    running = asyncio.create_task(watch(source, sink, stop=stop))
+    await until(lambda: bool(sink.results))
+    stop.set()
+    async with asyncio.timeout(SOON):
+        report = await running
+    assert sink.finished
+    assert not source.is_open
+    assert report.exit_code == 0
+
+
+async def test_a_stop_does_not_wait_for_a_step_that_hangs() -> None:
+    session, sink, stop = CountingSession(gate=asyncio.Event()), CollectingSink(), asyncio.Event()
+    running = asyncio.create_task(watch(FakeSource(make_frames(3)), sink, session=session, stop=stop))
+    await until(lambda: bool(session.frames))
+    stop.set()
+    async with asyncio.timeout(SOON):
+        await running
+    assert sink.finished
+
+
+async def test_a_stop_does_not_wait_for_a_sink_that_hangs() -> None:
+    hanging, stop = CollectingSink(gate=asyncio.Event()), asyncio.Event()
+    sound, session = CollectingSink(), CountingSession()
+    source = FakeSource(make_frames(99))
+    running = asyncio.create_task(watch(source, hanging, sound, session=session, stop=stop))
+    await until(lambda: len(session.frames) >= 3)
+    stop.set()
+    async with asyncio.timeout(SOON):
+        await running
+    assert sound.finished
+    assert hanging.finished
+
+
+async def test_leaving_the_results_early_closes_the_source() -> None:
+    source = FakeSource(make_frames(9))
+
+    async def start(frame: Frame) -> CountingSession:
+        return CountingSession()
+
+    async with aclosing(results(source, start)) as coming:
+        async for _ in coming:
+            break
+    assert not source.is_open
+
+
+def test_merged_results_keep_a_bounded_number_of_events() -> None:
+    frame = make_frames(1)[0]
+    result = Result(frame, events=(an_event(frame),) * 600)
+    newer = replace(result, events=(an_event(frame, "lost"),) * 600)
+    merged = merge(result, newer)
+    assert len(merged.events) == 1000
+    assert merged.events[-600:] == newer.events
+
+
+def test_the_summary_tells_latencies_to_three_percent() -> None:
+    meter = Meter()
+    for milliseconds in range(1, 101):
+        meter.record_sink(milliseconds / 1000)
+    sinks = meter.summary().stages[-1]
+    assert abs(sinks.median - 0.050) < 0.0015
+    assert abs(sinks.p95 - 0.095) < 0.003
+
+
+def test_the_summary_has_the_same_size_however_long_the_run() -> None:
+    meter, frame = Meter(), make_frames(1)[0]
+    buckets = meter.step.counts.nbytes
+    for index in range(5000):
+        meter.record(Result(replace(frame, index=index)), time.monotonic())
+    assert meter.step.counts.nbytes == buckets
+    assert meter.frames == 5000

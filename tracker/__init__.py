@@ -1,0 +1,70 @@
+"""Promptable tracking of any object on any stream.
+
+import keepsight.tracker as ks
+
+tracker = ks.load("nano")
+for result in tracker.track("street.mp4", prompts=[ks.Prompt(box=(0.1, 0.2, 0.3, 0.6))]):
+    for track in result.tracks:
+        print(track.object_id, track.confidence, track.mask.shape)
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepsight.streams.base import SinkError, SourceError
+    from keepsight.streams.sinks import open_sink
+    from keepsight.streams.sources import open_source
+    from keepsight.streams.types import Correct, Event, Forget, Frame, Prompt, Refusal, Reset, Result, Track
+
+    from .api import Tracker, load
+    from .settings import TrackerSettings
+    from .validation import ConfigError
+
+__all__ = [
+    "ConfigError",
+    "Correct",
+    "Event",
+    "Forget",
+    "Frame",
+    "Prompt",
+    "Refusal",
+    "Reset",
+    "Result",
+    "SinkError",
+    "SourceError",
+    "Track",
+    "Tracker",
+    "TrackerSettings",
+    "load",
+    "open_sink",
+    "open_source",
+]
+
+_TYPES = dict.fromkeys(
+    ("Correct", "Event", "Forget", "Frame", "Prompt", "Refusal", "Reset", "Result", "Track"),
+    "keepsight.streams.types",
+)
+_HOMES = _TYPES | {
+    "ConfigError": "keepsight.tracker.validation",
+    "SinkError": "keepsight.streams.base",
+    "SourceError": "keepsight.streams.base",
+    "Tracker": "keepsight.tracker.api",
+    "TrackerSettings": "keepsight.tracker.settings",
+    "load": "keepsight.tracker.api",
+    "open_sink": "keepsight.streams.sinks",
+    "open_source": "keepsight.streams.sources",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Imports on first use: `keepsight --help` must not wait for torch."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,132 @@
+"""The tracker as a Python object: results of a stream in a plain `for` loop, or in an `async for`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from keepsight.model.video_predictor import VideoPredictor
+from keepsight.streams.base import Source
+from keepsight.streams.sources import open_source
+from keepsight.streams.threads import Worker, iterate
+from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
+
+from .build import load_predictor
+from .config import engine
+from .pipeline import results
+from .prompts import Cue
+from .session import TrackerSession
+from .settings import TrackerSettings
+from .step import DEFAULTS
+
+NOMINAL_RATE = 25.0
+"""Frames/s that images without times are taken to have."""
+
+Footage = str | os.PathLike[str] | Source | Iterable[Frame | Image]
+"""A path or URL, a source, or frames or images (H, W, 3) uint8 RGB one after the other."""
+
+
+def load(
+    model: str = "nano",
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    dtype: str = "auto",
+    size: int | None = None,
+    max_objects: int = 16,
+    settings: TrackerSettings | None = None,
+) -> Tracker:
+    """A tracker with the weights of `model` (see `keepsight models`).
+
+    device: auto, cpu, cuda or cuda:N; dtype: auto, float32 or bfloat16; size: side of the model's input in
+    pixels; max_objects: how many objects a stream may have at once. Raises ConfigError, a ValueError, for
+    what cannot be had.
+    """
+    chosen = engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
+    return Tracker(load_predictor(chosen), max_objects, settings or DEFAULTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Tracker:
+    """A model and how it tracks. It keeps nothing of a stream, so one tracker serves any number of them."""
+
+    model: VideoPredictor
+    max_objects: int = 16
+    settings: TrackerSettings = DEFAULTS
+
+    def track(self, footage: Footage, prompts: Iterable[Command] = ()) -> Iterator[Result]:
+        """One result per frame of a file; of a live source, one per frame there was time for.
+
+        A prompt or correction with a `frame_ref` is carried out on that frame, any other command on the
+        first. Closing the iterator, or leaving the loop, closes the source. Raises SourceError where the
+        footage cannot be read, after the results of the frames before, and ConfigError for a mask of another
+        size than theirs.
+        """
+        return iterate(lambda: self.atrack(footage, prompts))
+
+    async def atrack(self, footage: Footage, prompts: Iterable[Command] = ()) -> AsyncGenerator[Result]:
+        """As `track`, for use in an event loop: `async with aclosing(tracker.atrack(...)) as results:`."""
+        cues = tuple(cue_of(command) for command in prompts)
+        async with Worker("model") as worker:
+
+            async def start(frame: Frame) -> TrackerSession:
+                return TrackerSession(worker, self.model, self.max_objects, self.settings)
+
+            async with aclosing(results(source_of(footage), start, cues)) as coming:
+                async for result in coming:
+                    yield result
+
+
+def cue_of(command: Command) -> Cue:
+    """A command with a frame of its own, as the cue for that frame; any other for the first."""
+    if isinstance(command, Prompt | Correct) and command.frame_ref is not None:
+        return Cue(command.frame_ref[1], replace(command, frame_ref=None))
+    return Cue(0, command)
+
+
+def source_of(footage: Footage) -> Source:
+    if isinstance(footage, str | os.PathLike):
+        return open_source(os.fspath(footage))
+    if isinstance(footage, Iterable):
+        return Pictures(footage)
+    return footage
+
+
+class Pictures:
+    """Frames or images from an iterable, as a source that waits."""
+
+    live = False
+    url = "pictures"
+    frame_count = None
+    rate = None
+    dropped = 0
+
+    def __init__(self, pictures: Iterable[Frame | Image]) -> None:
+        self._pictures = pictures
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+    async def __aiter__(self) -> AsyncIterator[Frame]:
+        for index, picture in enumerate(self._pictures):
+            yield picture if isinstance(picture, Frame) else as_frame(picture, index)
+
+
+def as_frame(image: Image, index: int) -> Frame:
+    """An image (H, W, 3) uint8 RGB as a frame at the nominal rate. Raises ValueError for any other array."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(f"picture {index} is {image.dtype} {image.shape}: give (H, W, 3) uint8 RGB")
+    at = index / NOMINAL_RATE
+    return Frame(image, index, epoch=0, time=at, captured=at, clock="generated", arrived=time.monotonic())

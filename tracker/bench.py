@@ -1,0 +1,100 @@
+"""How fast it is here: the model alone, and the whole way from a file to its results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+
+import av
+
+from keepsight.model.video_predictor import VideoPredictor
+from keepsight.streams.sinks import open_sink
+from keepsight.streams.sources import SyntheticSource, open_source
+from keepsight.streams.threads import Worker
+from keepsight.streams.types import Frame
+
+from .demo import boxes_of_truth
+from .pipeline import Stream, run
+from .prompts import Cue
+from .session import TrackerSession
+from .settings import TrackerSettings
+from .state import initial
+from .step import step
+from .summary import Meter, Summary
+
+RATE = 25
+WARM_UP = 5
+"""Frames that are stepped before the clock starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """Frames that are drawn once, and a file of them; `cues` show every object of the first."""
+
+    file: Path
+    frames: tuple[Frame, ...]
+    cues: tuple[Cue, ...]
+
+
+def draw_scene(folder: Path, size: tuple[int, int], objects: int, count: int) -> Scene:
+    """`count` frames of `size` (height, width), in memory and as H.264 in `folder`."""
+    source = SyntheticSource(f"test://?objects={objects}&frames={count}&size={size[1]}x{size[0]}&fps={RATE}")
+    images = [source.scene.image(index / RATE) for index in range(count)]
+    frames = tuple(
+        Frame(image, index, 0, index / RATE, index / RATE, "generated", monotonic())
+        for index, image in enumerate(images)
+    )
+    file = folder / f"{objects}.mp4"
+    encode(file, frames)
+    return Scene(file, frames, boxes_of_truth(source))
+
+
+def measurements(model: VideoPredictor, scene: Scene) -> Iterator[tuple[str, Summary]]:
+    """What is measured, in words, and what came out."""
+    yield "model only", model_only(model, scene)
+    results = str(scene.file.with_suffix(".jsonl"))
+    yield "end to end", end_to_end(model, scene, [results])
+    overlay = str(scene.file.with_name("overlay.mp4"))
+    yield "with overlay", end_to_end(model, scene, [results, overlay])
+
+
+def encode(file: Path, frames: Sequence[Frame]) -> None:
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=RATE, options={"preset": "superfast"})
+        stream.height, stream.width = frames[0].size
+        stream.pix_fmt = "yuv420p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.image, format="rgb24")))
+        container.mux(stream.encode(None))
+
+
+def model_only(model: VideoPredictor, scene: Scene) -> Summary:
+    """Steps over frames that lie in memory."""
+    state, meter = initial(len(scene.cues)), Meter()
+    for frame in scene.frames:
+        commands = [cue.command for cue in scene.cues] if frame.index == 0 else []
+        if frame.index == WARM_UP:
+            meter = Meter(started=monotonic())
+        state, result = step(model, state, frame, commands)
+        meter.record(result, monotonic())
+    return meter.summary()
+
+
+def end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
+    """The way of `keepsight run`, from the scene's file to `outputs`."""
+    return asyncio.run(_end_to_end(model, scene, outputs))
+
+
+async def _end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
+    sinks = tuple(open_sink(url) for url in outputs)
+    stream = Stream("bench", open_source(str(scene.file)), sinks, scene.cues)
+    async with Worker("model") as worker:
+
+        async def start() -> TrackerSession:
+            return TrackerSession(worker, model, len(scene.cues), TrackerSettings())
+
+        report = await run(stream, start, asyncio.Event(), lambda stream, meter: None)
+    return report.summary

@@ -1,0 +1,67 @@
+"""`keepsight bench`: speed on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def bench(
+    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
+    objects: Annotated[
+        list[int] | None, typer.Option(help="How many; repeatable; 1 and 5 by default")
+    ] = None,
+    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
+    frames: Annotated[int, typer.Option(min=10, help="Length of the video")] = 60,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+    input_size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+) -> None:
+    """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay."""
+    from tempfile import TemporaryDirectory
+
+    from ..bench import draw_scene, measurements
+    from ..build import load_predictor
+    from ..config import engine
+    from .console import out
+
+    network = load_predictor(
+        engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": input_size})
+    )
+    height, width = read_size(size)
+    table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
+    for count in objects or [1, 5]:
+        with TemporaryDirectory() as folder:
+            scene = draw_scene(Path(folder), (height, width), count, frames)
+            for way, summary in measurements(network, scene):
+                times = (f"{1e3 * stage.median:.1f}" for stage in (*summary.stages, summary.step))
+                table.add_row(f"{count}: {way}", f"{summary.fps:.1f}", *times)
+    out.print(table)
+
+
+def read_size(text: str) -> tuple[int, int]:
+    """(height, width) of `1280x720`. Raises ConfigError."""
+    from ..validation import ConfigError
+
+    width, x, height = text.partition("x")
+    if not (x and width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 32:
+        raise ConfigError(f"--size {text}: must be WIDTHxHEIGHT from 32x32 on, for example 1280x720")
+    return int(height), int(width)
+
+
+def empty_table(title: str) -> Table:
+    from rich.table import Table
+
+    from ..summary import STAGES
+
+    table = Table(title=title, box=None, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for heading in ("fps", *STAGES, "step"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table

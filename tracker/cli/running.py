@@ -1,0 +1,131 @@
+"""Streams run side by side with one model, until they end or the user has seen enough."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from keepsight.streams.threads import Worker
+
+from ..config import Deployment, Engine
+from ..pipeline import Report, Session, Stream, run
+from ..summary import Summary
+from .console import complain, out
+from .progress import Display, display
+
+if TYPE_CHECKING:
+    from keepsight.model.video_predictor import VideoPredictor
+
+MODEL_STOP_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set by the first Ctrl-C or SIGTERM; `signal` says which. The second Ctrl-C is Python's own."""
+
+    event: asyncio.Event = field(default_factory=asyncio.Event)
+    signal: int = 0
+
+    @contextmanager
+    def on_signals(self) -> Iterator[None]:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    def _stop(self, number: int) -> None:
+        self.signal = number
+        self.event.set()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+
+
+class ModelThread:
+    """The thread that owns the model, loaded when the first stream needs it."""
+
+    def __init__(self, worker: Worker, engine: Engine) -> None:
+        self._worker = worker
+        self._engine = engine
+        self._loading: asyncio.Task[VideoPredictor] | None = None
+
+    async def session(self, max_objects: int) -> Session:
+        if self._loading is None:
+            self._loading = asyncio.create_task(self._worker.run(_load, self._engine))
+        model = await asyncio.shield(self._loading)
+        from ..session import TrackerSession
+        from ..settings import TrackerSettings
+
+        return TrackerSession(self._worker, model, max_objects, TrackerSettings())
+
+
+def _load(engine: Engine) -> VideoPredictor:
+    """In the model's thread, since importing torch takes seconds and the streams are open by now."""
+    from ..build import load_predictor
+
+    return load_predictor(engine)
+
+
+def run_streams(streams: Sequence[Stream], deployment: Deployment) -> tuple[list[Report], int]:
+    """Run all streams; the reports and the exit code."""
+    room = {name: stream.max_objects for name, stream in deployment.streams.items()}
+    with display(streams) as shown:
+        reports, stopped_by = asyncio.run(_run_all(streams, deployment, room, shown))
+    return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
+
+
+async def _run_all(
+    streams: Sequence[Stream], engine: Engine, room: Mapping[str, int], shown: Display
+) -> tuple[list[Report], int]:
+    stop = Stop()
+    with stop.on_signals():
+        async with Worker("model", stop_seconds=MODEL_STOP_SECONDS) as worker, asyncio.TaskGroup() as tasks:
+            model = ModelThread(worker, engine)
+            running = [
+                tasks.create_task(run(stream, _starter(model, room[stream.name]), stop.event, shown.observe))
+                for stream in streams
+            ]
+    return [task.result() for task in running], stop.signal
+
+
+def _starter(model: ModelThread, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
+    return lambda: asyncio.ensure_future(model.session(max_objects))
+
+
+def tell(reports: Sequence[Report]) -> None:
+    """What happened: a summary per stream on stdout, and what failed on stderr."""
+    for report in reports:
+        if report.summary.frames:
+            out.print(summary_line(report.stream, report.summary), markup=False, soft_wrap=True)
+            out.print(stage_table(report.summary))
+    for fault in dict.fromkeys(fault for report in reports for fault in report.faults):
+        complain(fault)
+
+
+def summary_line(name: str, summary: Summary) -> str:
+    return (
+        f"{name}: {summary.frames} frames in {summary.seconds:.1f} s, {summary.fps:.1f} frames/s, "
+        f"{summary.dropped} dropped, at most {summary.peak_memory / 2**20:.0f} MiB resident"
+    )
+
+
+def stage_table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column("ms a frame")
+    for stage in (*summary.stages, summary.step):
+        table.add_column(stage.name, justify="right")
+    for name in ("median", "p95"):
+        values = (getattr(stage, name) for stage in (*summary.stages, summary.step))
+        table.add_row(name, *(f"{1e3 * value:.1f}" for value in values))
+    return table

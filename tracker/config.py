@@ -1,0 +1,181 @@
+"""What to run, as typed or as written in YAML: read once into frozen models."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from .validation import ConfigError, first_error
+
+VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def as_list(value: object) -> object:
+    """`output: x.mp4` means `output: [x.mp4]`."""
+    return [value] if isinstance(value, str) else value
+
+
+def one_of(*here: str, later: tuple[str, ...] = ()) -> AfterValidator:
+    """Refuse what this release cannot do by saying so, and everything else as unknown."""
+
+    def check(value: str) -> str:
+        if value in here:
+            return value
+        if value.split("=")[0] in later:
+            raise ValueError(f"{value!r} is not part of this release; use {' or '.join(here)}")
+        raise ValueError(f"{value!r} is not one of {', '.join(here)}")
+
+    return AfterValidator(check)
+
+
+def like(pattern: str, allowed: str) -> AfterValidator:
+    """Refuse what does not match, by saying what is allowed."""
+
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"{value!r} is not {allowed}")
+        return value
+
+    return AfterValidator(check)
+
+
+StreamName = Annotated[str, like("[a-z0-9][a-z0-9_-]*", "a name of lower-case letters, digits, - and _")]
+Strings = Annotated[tuple[str, ...], BeforeValidator(as_list)]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+C = TypeVar("C", bound=BaseModel)
+
+
+class Engine(_Frozen):
+    """Which model runs, and on what."""
+
+    model: str = "nano"
+    weights: Path | None = None
+    device: Annotated[str, like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] = "auto"
+    dtype: Annotated[str, one_of("auto", "float32", "bfloat16", later=("int8",))] = "auto"
+    backend: Annotated[str, one_of("auto", "torch", later=("compile", "openvino"))] = "auto"
+    size: Annotated[int, Field(ge=64, le=4096)] | None = None
+
+
+class Stream(_Frozen):
+    """What is watched, for what, and where the results go."""
+
+    source: str
+    max_objects: Annotated[int, Field(ge=1, le=255)] = 16
+    prompt: Strings = ()
+    prompt_mask: Strings = ()
+    prompts: Path | None = None
+    auto: Annotated[str, one_of("off", later=("motion", "grid", "detector"))] = "off"
+    output: Strings = ()
+
+
+class RunConfig(Engine, Stream):
+    """One stream, with the names of `keepsight run`'s options."""
+
+    def deployment(self, name: str = "main") -> Deployment:
+        return Deployment(
+            **self.model_dump(include=set(Engine.model_fields)),
+            streams={name: Stream(**self.model_dump(include=set(Stream.model_fields)))},
+        )
+
+
+class Deployment(Engine):
+    """Several streams that share one model."""
+
+    streams: dict[StreamName, Stream] = Field(min_length=1)
+
+
+def run_config(options: Mapping[str, object]) -> RunConfig:
+    """The options of one stream, checked. Raises ConfigError naming the option."""
+    return _checked(RunConfig, options)
+
+
+def engine(options: Mapping[str, object]) -> Engine:
+    """The options of a model, checked. Raises ConfigError naming the option."""
+    return _checked(Engine, options)
+
+
+def _checked(kind: type[C], options: Mapping[str, object]) -> C:
+    try:
+        return kind.model_validate(dict(options))
+    except ValidationError as error:
+        key, _, rest = first_error(error, kind.model_fields).partition(": ")
+        raise ConfigError(f"--{key.replace('_', '-')}: {rest}") from None
+
+
+def read_deployment(path: Path) -> Deployment:
+    """A YAML file of one stream (`source: …`) or several (`streams: …`).
+
+    `${NAME}` is replaced by the environment variable NAME. Raises ConfigError naming file, key and what is
+    allowed.
+    """
+    content = read_yaml(path)
+    try:
+        expanded = expand(content, os.environ)
+        if "streams" in expanded:
+            return Deployment.model_validate(expanded)
+        return RunConfig.model_validate(expanded).deployment()
+    except ValidationError as error:
+        raise ConfigError(f"{path}: {first_error(error, known_keys(error))}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def known_keys(error: ValidationError) -> list[str]:
+    """The keys that were possible where the complaint points to."""
+    for complaint in error.errors():
+        if complaint["type"] == "extra_forbidden":
+            inside = complaint["loc"][:1] == ("streams",)
+            return list(Stream.model_fields if inside else KNOWN[error.title])
+    return []
+
+
+KNOWN: dict[str, Mapping[str, object]] = {
+    "RunConfig": {**RunConfig.model_fields, "streams": ...},
+    "Deployment": Deployment.model_fields,
+}
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: is not a text file") from None
+    except yaml.MarkedYAMLError as error:
+        line = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}: is not valid YAML{line}: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: must map keys to values, for example `source: street.mp4`")
+    return {str(key): value for key, value in content.items()}
+
+
+def expand(value: Any, environment: Mapping[str, str], where: str = "") -> Any:
+    """`value` with every `${NAME}` in its strings replaced. Raises ConfigError where NAME is not set."""
+
+    def replace(found: re.Match[str]) -> str:
+        if found[1] not in environment:
+            raise ConfigError(f"{where}: the environment variable {found[1]} is not set")
+        return environment[found[1]]
+
+    match value:
+        case str():
+            return VARIABLE.sub(replace, value)
+        case dict():
+            return {key: expand(one, environment, f"{where}.{key}".strip(".")) for key, one in value.items()}
+        case list():
+            return [expand(one, environment, f"{where}.{index}") for index, one in enumerate(value)]
+    return value

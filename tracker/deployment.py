@@ -1,0 +1,76 @@
+"""From a checked configuration to streams that are ready to run. Opens no source and no sink."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from keepsight.streams.base import redact
+from keepsight.streams.sinks import open_sink
+from keepsight.streams.sources import open_source
+from keepsight.streams.types import Prompt
+
+from . import config
+from .pipeline import Stream
+from .prompts import Cue, parse_prompt, read_prompt_log, read_prompt_mask
+from .validation import ConfigError
+
+
+def prepare(deployment: config.Deployment) -> list[Stream]:
+    """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
+    refuse_shared_outputs(deployment)
+    return [prepare_stream(name, stream) for name, stream in deployment.streams.items()]
+
+
+def prepare_stream(name: str, stream: config.Stream) -> Stream:
+    source = open_source(stream.source)
+    if not stream.output:
+        raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
+    cues = read_cues(stream)
+    if not cues:
+        raise ConfigError(f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8"')
+    return Stream(name, source, tuple(open_sink(url, camera=name) for url in stream.output), cues)
+
+
+def read_cues(stream: config.Stream) -> tuple[Cue, ...]:
+    """Everything that is shown to one stream, in the order of the frames."""
+    cues = [parse_prompt(text) for text in stream.prompt]
+    for text in stream.prompt_mask:
+        cues += read_prompt_mask(text)
+    if stream.prompts is not None:
+        cues += read_prompt_log(stream.prompts)
+    return tuple(sorted(numbered(cues), key=lambda cue: cue.frame))
+
+
+def numbered(cues: Iterable[Cue]) -> list[Cue]:
+    """Prompts without an object id get the lowest ids that no other prompt names."""
+    cues = list(cues)
+    named = {cue.command.object_id for cue in cues if isinstance(cue.command, Prompt)}
+    free = (number for number in range(1, len(cues) + len(named) + 1) if number not in named)
+    return [
+        replace(cue, command=replace(cue.command, object_id=next(free)))
+        if isinstance(cue.command, Prompt) and cue.command.object_id is None
+        else cue
+        for cue in cues
+    ]
+
+
+def refuse_shared_outputs(deployment: config.Deployment) -> None:
+    """Raises ConfigError where an output would overwrite a source or another output."""
+    taken = {file_of(stream.source): name for name, stream in deployment.streams.items()}
+    for name, stream in deployment.streams.items():
+        for url in stream.output:
+            if (file := file_of(url)) is None:
+                continue
+            if file in taken:
+                raise ConfigError(f"{name}: output {redact(url)} is a source or another output")
+            taken[file] = name
+
+
+def file_of(url: str) -> Path | None:
+    """The file or folder that a source or sink means; None for what lies on a network."""
+    if "://" in url:
+        return None
+    scheme, _, rest = url.partition(":")
+    return Path(rest if scheme == "masks" and rest else url).resolve()

@@ -1,0 +1,299 @@
+"""The way of a frame: source, mailbox, step, a mailbox per sink, sink.
+
+A file waits for whoever is slow; a live source goes on, and each reader drops only its own. A failing sink is
+left out and the others go on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import structlog
+
+from keepsight.streams.base import Sink, SinkError, Source, SourceError
+from keepsight.streams.mailbox import Mailbox
+from keepsight.streams.types import Command, Event, Frame, Refusal, Result
+
+from .prompts import Cue, check_masks, due
+from .summary import Meter, Summary
+from .validation import ConfigError
+
+log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+
+READ_AHEAD = 2
+"""Frames of a file that may wait for the model."""
+WAITING_RESULTS = 4
+"""Results of a file that may wait for one sink."""
+MERGED = 1000
+"""Events and refusals, of each the newest, that a live sink which falls behind still gets."""
+STEP_GRACE = 0.4
+"""Seconds the step in progress may still take once a stop is asked for."""
+DRAIN_GRACE = 0.8
+"""Seconds the sinks may take after that for what waits for them and for finishing."""
+
+
+class Session(Protocol):
+    """One stream's fold: its state, and the model thread that steps it."""
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result: ...
+
+    def finish(self, frame: Frame) -> tuple[Event, ...]:
+        """The end events of what is tracked, `frame` being the last one."""
+        ...
+
+
+Start = Callable[[Frame], Awaitable[Session]]
+"""Makes a session, given the first frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """What is to be run: where frames come from, what is tracked from when, and where results go."""
+
+    name: str
+    source: Source
+    sinks: tuple[Sink, ...] = ()
+    cues: tuple[Cue, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a run ended. `faults`: what went wrong, a line each; `rejected`: it could not begin as asked."""
+
+    stream: str
+    summary: Summary
+    faults: tuple[str, ...] = ()
+    rejected: bool = False
+
+    @property
+    def exit_code(self) -> int:
+        if self.rejected:
+            return 2
+        return 1 if self.faults else 0
+
+
+async def results(
+    source: Source, start: Start, cues: Sequence[Cue] = (), stop: asyncio.Event | None = None
+) -> AsyncGenerator[Result]:
+    """One result per frame of a file; of a live source, one per frame there was time for.
+
+    The last result also has the end events of all objects, and refuses the commands for frames that never
+    came. To know the last one, a file's result waits for the next frame; a live source's is given a second
+    time. Raises ConfigError for a mask of the wrong size, and SourceError after the results of the frames
+    before it. Close it (`contextlib.aclosing`) to close the source.
+    """
+    stop = stop or asyncio.Event()
+    session: Session | None = None
+    last: Result | None = None
+    fault: SourceError | None = None
+    async with frames(source, stop) as inbox:
+        try:
+            async for frame in inbox:
+                session = session or await _begin(frame, start, cues, stop)
+                if session is None or stop.is_set():
+                    break
+                commands, cues = due(cues, frame.index)
+                result = await unless(stop, session.step(frame, commands), STEP_GRACE)
+                if result is None:
+                    break
+                if source.live:
+                    yield result
+                elif last is not None:
+                    yield last
+                last = result
+        except SourceError as error:
+            fault = error
+        if last is not None and session is not None:
+            yield _ended(last, session, () if stop.is_set() else cues)
+    if fault is not None:
+        raise fault
+
+
+async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.Event) -> Session | None:
+    check_masks(cues, frame.size)
+    return await unless(stop, start(frame))
+
+
+def _ended(last: Result, session: Session, never: Sequence[Cue]) -> Result:
+    """The last result with what the end adds to it; `never` are the cues whose frame did not come."""
+    missed = tuple(Refusal(cue.command, f"the stream ended before frame {cue.frame}") for cue in never)
+    return replace(last, events=last.events + session.finish(last.frame), refusals=last.refusals + missed)
+
+
+@asynccontextmanager
+async def frames(source: Source, stop: asyncio.Event) -> AsyncIterator[Mailbox[Frame]]:
+    """The source's frames, opened and read beside the caller; they end when `stop` is set."""
+    inbox: Mailbox[Frame] = Mailbox(live=source.live, capacity=READ_AHEAD)
+    reading = asyncio.create_task(_read(source, inbox))
+    stopping = asyncio.create_task(_stop_reading(stop, inbox, reading))
+    try:
+        yield inbox
+    finally:
+        stopping.cancel()
+        reading.cancel()
+        await asyncio.wait({stopping, reading})
+
+
+async def _read(source: Source, inbox: Mailbox[Frame]) -> None:
+    try:
+        async with source:
+            async for frame in source:
+                await inbox.put(frame)
+    except Exception as error:
+        inbox.close(error)  # raised at its reader
+    finally:
+        inbox.close()
+
+
+async def _stop_reading(stop: asyncio.Event, inbox: Mailbox[Frame], reading: asyncio.Task[None]) -> None:
+    await stop.wait()
+    inbox.close()
+    reading.cancel()
+
+
+async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = 0.0) -> T | None:
+    """What `work` gives; None where `stop` is set and it has not ended `grace` seconds later."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working}, timeout=grace)
+        return working.result() if working.done() else None
+    finally:
+        stopping.cancel()
+        working.cancel()
+
+
+class Outlet:
+    """A sink, the mailbox before it, and what became of it."""
+
+    def __init__(self, sink: Sink, live: bool, meter: Meter) -> None:
+        self.url = sink.url
+        self.fault: str | None = None
+        self._sink = sink
+        self._meter = meter
+        self._mailbox: Mailbox[Result] = Mailbox(live=live, capacity=WAITING_RESULTS, merge=merge)
+        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def open(self, tasks: asyncio.TaskGroup) -> None:
+        """Begin to write, in a task of its own. Raises SinkError where the sink cannot be opened."""
+        tasks.create_task(self._write_all())
+        await self._opened
+
+    async def put(self, result: Result) -> None:
+        await self._mailbox.put(result)
+
+    def close(self) -> None:
+        """Nothing more comes: what waits is written, then the output is finished."""
+        self._mailbox.close()
+
+    async def _write_all(self) -> None:
+        """Whatever goes wrong in a sink ends this sink alone."""
+        try:
+            async with self._sink:
+                self._opened.set_result(None)
+                async for result in self._mailbox:
+                    started = time.perf_counter()
+                    await self._sink.write(result)
+                    self._meter.record_sink(time.perf_counter() - started)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._mailbox.close()
+
+    def _fail(self, error: Exception) -> None:
+        if not self._opened.done():
+            self._opened.set_exception(error)
+            return
+        known = isinstance(error, SinkError)
+        self.fault = str(error) if known else f"{self.url}: {type(error).__name__}: {error}"
+        log.error("sink left out", sink=self.url, reason=self.fault, exc_info=None if known else error)
+
+
+def merge(unread: Result, newer: Result) -> Result:
+    """The newer result with the events and refusals of the one it replaces: those must arrive."""
+    return replace(
+        newer,
+        events=(unread.events + newer.events)[-MERGED:],
+        refusals=(unread.refusals + newer.refusals)[-MERGED:],
+    )
+
+
+async def run(
+    stream: Stream,
+    start: Callable[[], Awaitable[Session]],
+    stop: asyncio.Event,
+    observe: Callable[[Stream, Meter], None],
+) -> Report:
+    """Run one stream to its end or until `stop` is set.
+
+    `start` gives the session; it is called once a first frame has come and all sinks are open. `observe` is
+    called after each result. What fails is told in the report; only a mistake in Keepsight itself raises.
+    """
+    meter = Meter()
+    outlets = [Outlet(sink, stream.source.live, meter) for sink in stream.sinks]
+    faults: list[str] = []
+    rejected = False
+    try:
+        async with _patience(stop), asyncio.TaskGroup() as tasks:
+            try:
+                async for result in _opening(stream, outlets, start, stop, tasks):
+                    meter.record(result, time.monotonic())
+                    observe(stream, meter)
+                    for outlet in outlets:
+                        await outlet.put(result)
+            except (ConfigError, SinkError) as error:
+                faults.append(str(error))
+                rejected = True
+            except SourceError as error:
+                faults.append(str(error))
+                rejected = meter.frames == 0 and not stream.source.live
+            finally:
+                for outlet in outlets:
+                    outlet.close()
+    except TimeoutError:
+        log.warning("stopped before every output was finished", stream=stream.name)
+    faults += [outlet.fault for outlet in outlets if outlet.fault]
+    return Report(stream.name, meter.summary(), (*faults, *meter.refused), rejected)
+
+
+async def _opening(
+    stream: Stream,
+    outlets: Sequence[Outlet],
+    start: Callable[[], Awaitable[Session]],
+    stop: asyncio.Event,
+    tasks: asyncio.TaskGroup,
+) -> AsyncGenerator[Result]:
+    """The stream's results; its sinks are opened when the first frame has come."""
+
+    async def begin(frame: Frame) -> Session:
+        for outlet in outlets:
+            await outlet.open(tasks)
+        return await start()
+
+    async with aclosing(results(stream.source, begin, stream.cues, stop)) as coming:
+        async for result in coming:
+            yield result
+
+
+@asynccontextmanager
+async def _patience(stop: asyncio.Event) -> AsyncIterator[None]:
+    """Ends what is inside, with TimeoutError, where it has not ended by itself soon after `stop` is set."""
+    async with asyncio.timeout(None) as limit:
+        watching = asyncio.create_task(_limit(stop, limit))
+        try:
+            yield
+        finally:
+            watching.cancel()
+
+
+async def _limit(stop: asyncio.Event, limit: asyncio.Timeout) -> None:
+    await stop.wait()
+    limit.reschedule(asyncio.get_running_loop().time() + STEP_GRACE + DRAIN_GRACE)
