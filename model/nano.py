@@ -33,7 +33,8 @@ class Nano(nn.Module):
         self.image_encoder = NanoImageEncoder(config)
         self.value_encoder = ValueEncoder(1, config)
         self.prompt_encoder = ValueEncoder(PROMPT_MAPS, config)
-        self.local_read = LocalRead(config)
+        self.local_read = LocalRead(config.window)
+        self.finest_read = LocalRead(config.finest_window)
         self.pointer_read = PointerRead(config.pointer)
         self.object_pointer = ObjectPointer(config)
         self.decoder = NanoDecoder(config)
@@ -63,8 +64,8 @@ class Nano(nn.Module):
         )
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
-        """images (B, 3, H, W) in [0, 1]; levels: strides 4, 8, 16, then fine keys (stride 8) and keys (stride
-        16)."""
+        """images (B, 3, H, W) in [0, 1]; levels: features at strides 4, 8 and 16, then keys at strides 8, 16
+        and 4."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
     def condition(
@@ -91,7 +92,7 @@ class Nano(nn.Module):
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
         """Segment from prompts and the mask to be corrected, `last` (N, H/4, W/4) logits."""
         maps = draw(prompts, last)
-        fine_key, key = (level[image_of] for level in features.levels[3:])
+        fine_key, key = (level[image_of] for level in features.levels[3:5])
         value, fine_value = self.prompt_encoder(maps, features, image_of)
         same = read(key, key.unsqueeze(1), value.unsqueeze(1), None)
         before = maps[:, 4:5]
@@ -101,6 +102,7 @@ class Nano(nn.Module):
             recent=same,
             prompt=value,
             moved=F.avg_pool2d(before, 2),
+            finest=before,
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
@@ -124,30 +126,42 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
-        fine, coarse = (level[image_of] for level in features.levels[3:])
+        fine, coarse = (level[image_of] for level in features.levels[3:5])
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
         first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
         trusted = unless_all(written[:, :first])
         last = memory.logits.sigmoid().unsqueeze(1)
-        small = F.avg_pool2d(last, 2)
+        moved, finest = self.moved(features, previous, last, image_of)
         evidence = Evidence(
             trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
             fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
             recent=read(coarse, keys, values, unless_all(written)),
             prompt=torch.zeros_like(values[:, 0]),
-            moved=small if previous is None else self.local_read(features, previous, small, image_of),
+            moved=moved,
+            finest=finest,
             last=last,
             pointer=self.pointer_read(memory.pointers, memory.pointed != EMPTY),
         )
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
 
+    def moved(
+        self, features: ImageFeatures, previous: ImageFeatures | None, last: Tensor, image_of: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The last masks (N, 1, H/4, W/4) as they have moved since: at stride 8, and at stride 4."""
+        small = F.avg_pool2d(last, 2)
+        if previous is None:
+            return small, last
+        fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
+        finest = self.finest_read(features.levels[5], previous.levels[5], last, image_of)
+        return self.local_read(fine, fine_before, small, image_of), finest
+
     def remember(
         self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
     ) -> Entry:
         mask = prediction.logits.sigmoid().unsqueeze(1)
-        fine_key, key = (level[image_of] for level in features.levels[3:])
+        fine_key, key = (level[image_of] for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
         return Entry(torch.cat((key, value, *fine), dim=1), prediction.pointer)

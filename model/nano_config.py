@@ -15,8 +15,9 @@ class NanoConfig:
     multiple of 32. widths and depths: channels and blocks of the encoder at strides 4, 8, 16 and 32. fine,
     middle, coarse: channels of the features given to the decoder at strides 4, 8 and 16. key: channels of a
     memory key at stride 16, of which 4 tell the position; value: channels of a memory value there, of which 4
-    are the mask itself. fine_key and fine_value: likewise at stride 8, the mask being 1 of the value. window:
-    side of the neighbourhood (stride 8) in which the previous frame is read.
+    are the mask itself. fine_key and fine_value: likewise at stride 8, the mask being 1 of the value. window
+    and finest_window: sides of the neighbourhoods, at strides 8 and 4, in which the previous frame is read;
+    finest_key: channels of the keys this takes at stride 4.
     """
 
     image_side: int
@@ -30,6 +31,8 @@ class NanoConfig:
     fine_value: int
     fine_key: int
     window: int
+    finest_key: int
+    finest_window: int
     pointer: int
     layout: MemoryLayout
 
@@ -52,6 +55,8 @@ NANO = NanoConfig(
     fine_key=32,
     fine_value=32,
     window=7,
+    finest_key=16,
+    finest_window=5,
     pointer=64,
     layout=MemoryLayout(conditioning=2, recent=4, pointers=6, recent_stride=4),
 )

@@ -18,7 +18,7 @@ class Evidence(NamedTuple):
 
     trusted: (N, value, h, w) read from the prompted frames; recent: likewise from all remembered frames;
     prompt: (N, value, h, w) drawn prompts, zeros without; moved: (N, 1, 2h, 2w) the previous mask as it has
-    moved; last: (N, 1, 4h, 4w) the previous mask itself; pointer: (N, D).
+    moved; finest: (N, 1, 4h, 4w) likewise; last: (N, 1, 4h, 4w) the previous mask itself; pointer: (N, D).
     """
 
     trusted: Tensor
@@ -26,6 +26,7 @@ class Evidence(NamedTuple):
     recent: Tensor
     prompt: Tensor
     moved: Tensor
+    finest: Tensor
     last: Tensor
     pointer: Tensor
 
@@ -51,7 +52,8 @@ class NanoDecoder(nn.Module):
         self.mix8 = nn.Sequential(Residual(width // 2), Residual(width // 2))
         self.down4 = nn.Conv2d(width // 2, width // 4, 1)
         self.image4 = nn.Conv2d(config.fine, width // 4, 1)
-        self.last4 = nn.Conv2d(1, width // 4, 3, padding=1)
+        self.last4 = nn.Conv2d(2, width // 4, 3, padding=1)
+        self.finest_gain = nn.Parameter(torch.tensor(1.0))
         self.mix4 = Residual(width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, padding=1)
         self.prior = nn.Conv2d(5, 1, 1)
@@ -67,8 +69,13 @@ class NanoDecoder(nn.Module):
         places = torch.cat((evidence.moved, F.avg_pool2d(evidence.last, 2), evidence.fine), dim=1)
         x8 = double(self.down8(x16)) + self.image8(middle)[image_of] + self.evidence8(places)
         x8 = self.mix8(F.relu(x8))
-        x4 = double(self.down4(x8)) + self.image4(fine)[image_of] + self.last4(evidence.last)
-        logits = (self.logits(self.mix4(F.relu(x4))) + double(self.prior(masks_in(evidence)))).squeeze(1)
+        x4 = (
+            double(self.down4(x8))
+            + self.image4(fine)[image_of]
+            + self.last4(torch.cat((evidence.last, evidence.finest), dim=1))
+        )
+        prior = double(self.prior(masks_in(evidence))) + self.finest_gain * (2 * evidence.finest - 1)
+        logits = (self.logits(self.mix4(F.relu(x4))) + prior).squeeze(1)
         return Decoded(logits, *self.score(x16, logits))
 
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:

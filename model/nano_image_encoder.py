@@ -77,23 +77,26 @@ class NanoImageEncoder(nn.Module):
         self.from8 = ConvNorm(config.middle, config.fine, 1)
         self.key = nn.Conv2d(config.coarse, config.key - 4, 1)
         self.fine_key = nn.Conv2d(config.middle + 3, config.fine_key - 4, 1)
+        self.finest_key = nn.Conv2d(config.fine + 3, config.finest_key, 1)
         self.key_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
         self.position_sharpness = nn.Parameter(torch.tensor(math.log(0.5)))
         self.fine_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
+        self.finest_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
         self.fine_position_sharpness = nn.Parameter(torch.tensor(math.log(1.0)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8, 16, fine keys (B, fine_key, H/8,
-        W/8) and keys (B, key, H/16, W/16). The product of two keys is their matching logit."""
+        """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8 and 16, and keys at strides 8
+        (fine_key channels), 16 (key) and 4 (finest_key). The product of two keys is their matching logit."""
         images = (images - self.mean) / self.std
         x4, x8, x16, x32 = self.backbone(images)
-        colours = F.avg_pool2d(images, 8)
         coarse = self.lateral16(x16) + F.interpolate(self.lateral32(x32), size=x16.shape[-2:], mode="nearest")
         coarse = F.relu(self.merge16(F.relu(coarse)))
         middle = self.lateral8(x8) + F.interpolate(self.from16(coarse), size=x8.shape[-2:], mode="nearest")
         middle = F.relu(self.merge8(F.relu(middle)))
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
-        return F.relu(fine), middle, coarse, self.fine_keys(middle, colours), self.keys(coarse)
+        fine = F.relu(fine)
+        keys = (self.fine_keys(middle, images), self.keys(coarse), self.finest_keys(fine, images))
+        return fine, middle, coarse, *keys
 
     def backbone(self, x: Tensor) -> list[Tensor]:
         """Normalised images to features at strides 4, 8, 16 and 32."""
@@ -106,8 +109,12 @@ class NanoImageEncoder(nn.Module):
         """What each place looks like (unit length, times a learned sharpness) and, weakly, where it is."""
         return self.placed(self.key(coarse), self.key_sharpness, self.position_sharpness)
 
-    def fine_keys(self, middle: Tensor, colours: Tensor) -> Tensor:
-        look = self.fine_key(torch.cat((middle, colours), dim=1))
+    def finest_keys(self, fine: Tensor, images: Tensor) -> Tensor:
+        look = self.finest_key(torch.cat((fine, F.avg_pool2d(images, 4)), dim=1))
+        return F.normalize(look, dim=1) * (0.5 * self.finest_sharpness).exp()
+
+    def fine_keys(self, middle: Tensor, images: Tensor) -> Tensor:
+        look = self.fine_key(torch.cat((middle, F.avg_pool2d(images, 8)), dim=1))
         return self.placed(look, self.fine_sharpness, self.fine_position_sharpness)
 
     def placed(self, look: Tensor, sharpness: Tensor, position_sharpness: Tensor) -> Tensor:

@@ -69,23 +69,20 @@ def read(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor | None) -> 
 
 
 class LocalRead(nn.Module):
-    """Where the mask of the previous frame has gone, by matching fine keys in a small neighbourhood.
+    """Where the mask of the previous frame has gone, by matching keys in a small neighbourhood.
 
     The matching weights come from the images alone, so they are computed once for all objects.
     """
 
-    def __init__(self, config: NanoConfig) -> None:
+    def __init__(self, window: int) -> None:
         super().__init__()
-        self.window = config.window
-        self.bias = nn.Parameter(torch.zeros(config.window**2))
+        self.window = window
+        self.bias = nn.Parameter(torch.zeros(window**2))
         with torch.no_grad():
-            self.bias[config.window**2 // 2] = 2.0
+            self.bias[window**2 // 2] = 2.0
 
-    def forward(
-        self, features: ImageFeatures, previous: ImageFeatures, masks: Tensor, image_of: Tensor
-    ) -> Tensor:
-        """masks (N, 1, h, w) in [0, 1] of the previous frame to (N, 1, h, w) in this one."""
-        now, before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
+    def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
+        """Keys now and before (B, K, h, w), masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now."""
         b, c, h, w = now.shape
         near = self.neighbours(before).view(b, c, self.window**2, h, w)
         weights = ((now.unsqueeze(2) * near).sum(1) + self.bias.view(-1, 1, 1)).softmax(1)

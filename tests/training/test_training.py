@@ -15,7 +15,7 @@ from keepsight.model.memory import MemoryLayout
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.tracker.training.batches import make_batch
-from keepsight.tracker.training.clips import Clip, ClipSettings, make_clip, target_masks
+from keepsight.tracker.training.clips import SMALLEST, Clip, ClipSettings, make_clip, target_masks
 from keepsight.tracker.training.library import Library, open_library
 from keepsight.tracker.training.prompting import corrections, draw_prompts
 from keepsight.tracker.training.recipe import PromptMix, Recipe, read_recipe
@@ -70,7 +70,7 @@ def test_every_target_of_a_clip_is_visible_in_its_first_frame(pictures: Path, tm
 
         assert clip.images.shape == (4, 64, 96, 3)
         assert 1 <= len(clip.targets) <= 3
-        assert all((clip.ids[0] == target).mean() >= 0.003 for target in clip.targets)
+        assert all((clip.ids[0] == target).mean() >= SMALLEST for target in clip.targets)
 
 
 def test_target_masks_are_the_area_of_each_target(pictures: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from .motion import Motion, Vigour, sample_motion
 
 DISTRACTOR = 255
 """Id of what is pasted but is nobody's target."""
+SMALLEST = 0.0015
+"""The share of the first frame that a target covers at least."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class ClipSettings:
     frames: int
     size: tuple[int, int]
     objects: int
-    twin: float = 0.25
+    twin: float = 0.35
     excursion: float = 0.25
     whole_photo: float = 0.5
 
@@ -61,10 +63,10 @@ def make_clip(library: Library, settings: ClipSettings, random: np.random.Genera
 
 
 def visible_targets(ids: Array, most: int) -> tuple[int, ...]:
-    """The ids that cover at least 0.3 % of the first frame, largest first, at most `most`."""
+    """The ids that cover at least `SMALLEST` of the first frame, largest first, at most `most`."""
     share = np.bincount(ids.ravel(), minlength=256)[1:DISTRACTOR] / ids.size
     order = np.argsort(-share)[:most]
-    return tuple(int(i) + 1 for i in order if share[i] >= 0.003)
+    return tuple(int(i) + 1 for i in order if share[i] >= SMALLEST)
 
 
 def base_layer(library: Library, settings: ClipSettings, random: np.random.Generator) -> Layer:
@@ -107,7 +109,7 @@ def pasted_layers(
 
 
 def resize_cutout(picture: Array, size: tuple[int, int], random: np.random.Generator) -> Array:
-    side = np.sqrt(size[0] * size[1]) * np.exp(random.uniform(np.log(0.12), np.log(0.65)))
+    side = np.sqrt(size[0] * size[1]) * np.exp(random.uniform(np.log(0.08), np.log(0.65)))
     fit = side / np.sqrt(picture.shape[0] * picture.shape[1])
     shape = (max(4, round(picture.shape[1] * fit)), max(4, round(picture.shape[0] * fit)))
     picture = resized(picture, shape, cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR)

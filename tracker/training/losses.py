@@ -14,21 +14,24 @@ VISIBLE = 0.001
 
 def loss_of(found: Decoded, truth: Tensor) -> Tensor:
     """The loss of N masks in one frame against truth (N, H/2, W/2) in [0, 1]: cross-entropy of the hardest
-    quarter of pixels, Dice, presence, and the predicted IoU against the one reached. Hidden objects are
-    judged by presence and, lightly, by an empty mask."""
+    quarter of pixels, area overlap, presence, and the predicted IoU against the one reached. Hidden objects
+    are judged by presence and, lightly, by an empty mask."""
     logits = F.interpolate(found.logits.unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
     visible = (truth.mean((1, 2)) > VISIBLE).to(logits.dtype)
     pixels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(1)
     hardest = pixels.topk(pixels.shape[1] // 4, dim=1).values.mean(1)
-    mask = hardest * (0.3 + 0.7 * visible) + dice(logits.sigmoid(), truth) * visible
+    mask = hardest * (0.3 + 0.7 * visible) + tversky(logits.sigmoid(), truth) * visible
     presence = F.binary_cross_entropy_with_logits(found.presence, visible, reduction="none")
     iou = (found.iou - reached_iou(logits, truth)).square() * visible
     return (mask + 0.5 * presence + 0.5 * iou).mean()
 
 
-def dice(mask: Tensor, truth: Tensor) -> Tensor:
+def tversky(mask: Tensor, truth: Tensor, missed: float = 0.65) -> Tensor:
+    """Dice with the price of missed pixels raised from a half to `missed`, and of extra ones lowered alike:
+    what a mask loses in one frame it seldom gets back in the next (Salehi et al. 2017)."""
     overlap = (mask * truth).sum((1, 2))
-    return 1 - (2 * overlap + 1) / (mask.sum((1, 2)) + truth.sum((1, 2)) + 1)
+    lost, extra = truth.sum((1, 2)) - overlap, mask.sum((1, 2)) - overlap
+    return 1 - (overlap + 0.5) / (overlap + missed * lost + (1 - missed) * extra + 0.5)
 
 
 def reached_iou(logits: Tensor, truth: Tensor) -> Tensor:
