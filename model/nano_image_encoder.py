@@ -78,11 +78,11 @@ class NanoImageEncoder(nn.Module):
         self.key = nn.Conv2d(config.coarse, config.key - 4, 1)
         self.fine_key = nn.Conv2d(config.middle + 3, config.fine_key - 4, 1)
         self.finest_key = nn.Conv2d(config.fine + 3, config.finest_key, 1)
-        self.key_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
-        self.position_sharpness = nn.Parameter(torch.tensor(math.log(0.5)))
-        self.fine_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
-        self.finest_sharpness = nn.Parameter(torch.tensor(math.log(12.0)))
-        self.fine_position_sharpness = nn.Parameter(torch.tensor(math.log(1.0)))
+        self.key_sharpness = nn.Parameter(torch.tensor(math.log(20.0)))
+        self.position_sharpness = nn.Parameter(torch.tensor(math.log(6.0)))
+        self.fine_sharpness = nn.Parameter(torch.tensor(math.log(32.0)))
+        self.finest_sharpness = nn.Parameter(torch.tensor(math.log(25.0)))
+        self.fine_position_sharpness = nn.Parameter(torch.tensor(math.log(16.0)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8 and 16, and keys at strides 8

@@ -70,6 +70,9 @@ class Sink(Protocol):
 
 
 def redact(url: str) -> str:
-    """The URL with its secrets replaced by ***: the user's password, and query values named like one."""
-    url = re.sub(r"(?<=://)([^/@:\s]*):[^/\s]*@", r"\1:***@", url)
-    return re.sub(r"(?i)(?<=[?&])(pass|passwd|password|pwd|token|key|secret)=[^&\s]*", r"\1=***", url)
+    """The URL with its secrets replaced by ***: the user's password, and query values named like one.
+
+    A password may hold a slash that should have been percent-encoded; digits before a slash are a port.
+    """
+    url = re.sub(r"(?<=://)([^/@:\s\[]*):(?:[^/\s]*|(?!\d+/)\S*)@", r"\1:***@", url)
+    return re.sub(r"(?i)([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*)=[^&\s]*", r"\1=***", url)

@@ -112,6 +112,8 @@ class StatusMessage(_Published, _Message):
     reason: str
     frames: int
     """Results so far."""
+    dropped: int
+    """Frames of a live camera that nobody had time for, so far."""
     frames_per_second: float
     """Results a second since the last status."""
     objects: int
@@ -173,6 +175,7 @@ class Status:
     state: RunState
     reason: str
     frames: int
+    dropped: int
     frames_per_second: float
     objects: int
 
@@ -182,6 +185,7 @@ def status_message(status: Status, published: float) -> StatusMessage:
         state=status.state,
         reason=status.reason,
         frames=status.frames,
+        dropped=status.dropped,
         frames_per_second=round(status.frames_per_second, 2),
         objects=status.objects,
         published=_fine(published),

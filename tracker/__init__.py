@@ -44,8 +44,8 @@ __all__ = [
     "open_source",
 ]
 
-# Torch's OpenMP threads spin while they wait for each other. Beside a decoder and an encoder on the same few
-# cores that made a step up to thirty times slower; asleep they cost nothing. Read once, when torch is imported.
+# Torch's OpenMP threads spin while they wait for each other. Beside a decoder and an encoder on the same
+# few cores that made a step up to thirty times slower; asleep they cost nothing. Read when torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _TYPES = dict.fromkeys(

@@ -185,7 +185,7 @@ class Outlet:
     async def open(self, tasks: asyncio.TaskGroup) -> None:
         """Begin to write, in a task of its own. Raises SinkError where the sink cannot be opened."""
         tasks.create_task(self._write_all())
-        await self._opened
+        await asyncio.shield(self._opened)  # who waits may be cancelled while the sink still opens
 
     async def put(self, result: Result) -> None:
         await self._mailbox.put(result)
@@ -235,20 +235,30 @@ async def run(
     """Run one stream to its end or until `stop` is set.
 
     `start` gives the session; it is called once a first frame has come and all sinks are open. `observe` is
-    called after each result. What fails is told in the report; only a mistake in Keepsight itself raises.
+    called after each result. When the last sink has failed the run ends. What fails is told in the report;
+    only a mistake in Keepsight itself raises.
     """
     meter = Meter()
+
+    async def begin() -> Session:
+        session = await start()
+        meter.started = time.monotonic()
+        return session
+
     outlets = [Outlet(sink, stream.source.live, meter) for sink in stream.sinks]
     faults: list[str] = []
     rejected = False
     try:
         async with _patience(stop), asyncio.TaskGroup() as tasks:
             try:
-                async for result in _opening(stream, outlets, start, stop, tasks):
-                    meter.record(result, time.monotonic())
-                    observe(stream, meter)
-                    for outlet in outlets:
-                        await outlet.put(result)
+                async with aclosing(_opening(stream, outlets, begin, stop, tasks)) as coming:
+                    async for result in coming:
+                        meter.record(result, time.monotonic())
+                        observe(stream, meter)
+                        for outlet in outlets:
+                            await outlet.put(result)
+                        if outlets and all(outlet.fault for outlet in outlets):
+                            break
             except (ConfigError, SinkError) as error:
                 faults.append(str(error))
                 rejected = True
@@ -264,7 +274,7 @@ async def run(
     return Report(stream.name, meter.summary(), (*faults, *meter.refused), rejected)
 
 
-async def _opening(
+def _opening(
     stream: Stream,
     outlets: Sequence[Outlet],
     start: Callable[[], Awaitable[Session]],
@@ -278,9 +288,7 @@ async def _opening(
             await outlet.open(tasks)
         return await start()
 
-    async with aclosing(results(stream.source, begin, stream.cues, stop)) as coming:
-        async for result in coming:
-            yield result
+    return results(stream.source, begin, stream.cues, stop)
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a run. `seconds` from the first frame's arrival to the last result; memory in bytes."""
+    """The end of a run. `seconds` from when the model was ready to the last result; memory in bytes."""
 
     frames: int
     dropped: int
@@ -63,7 +63,11 @@ class Summary:
 
 @dataclass(slots=True)
 class Meter:
-    """Counts as results come; `summary` at any time. `refused`: the first few refused commands in words."""
+    """Counts as results come; `summary` at any time.
+
+    `refused`: the first few refused commands in words; `started`: `time.monotonic()` when the model was
+    ready.
+    """
 
     frames: int = 0
     objects: int = 0
@@ -81,8 +85,7 @@ class Meter:
         self.refused += [described(refusal) for refusal in result.refusals[:room]]
         if result.frame.ref == self.last:
             return
-        if self.started is None:
-            self.started = result.frame.arrived
+        if self.last is None:
             self.first_index = result.frame.index
         self.last = result.frame.ref
         self.frames += 1
@@ -98,10 +101,6 @@ class Meter:
     @property
     def seconds(self) -> float:
         return 0.0 if self.started is None else self.latest - self.started
-
-    @property
-    def fps(self) -> float:
-        return self.frames / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def dropped(self) -> int:

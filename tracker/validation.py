@@ -6,6 +6,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from keepsight.streams.base import redact
+
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
@@ -47,7 +49,8 @@ def words(complaint: ErrorDetails) -> str:
 
 
 def shortened(value: object, limit: int = 60) -> str:
-    text = repr(value)
+    """The value as Python writes it, without passwords, cut to `limit` characters."""
+    text = redact(repr(value))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import secrets
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -75,7 +75,7 @@ def parse_target(
         prefix="/".join(_name(shown, "prefix", level) for level in _levels(parts)),
         node=_name(shown, "node", given.get("node") or node or _host_name()),
         camera=_name(shown, "camera", given.get("camera") or camera or "camera"),
-        run=run or f"{time.time_ns() // 1_000_000:x}-{os.getpid():x}",
+        run=run or secrets.token_hex(6),
         masks=_flag(shown, given.get("masks", "0")),
         frames_per_second=_rate(shown, given.get("frames_per_second")),
     )

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from ..messages import RunState, Status
-from ..types import Event, Result
+from ..types import Event, FrameRef, Result
 
 EVENT_CAPACITY = 10_000
 """Events kept while the broker is away; past it the oldest are dropped and counted."""
@@ -80,16 +80,28 @@ class Tally:
         self.next_due = 0.0
         self._state: RunState = "waiting"
         self._frames = 0
+        self._first_index = 0
+        self._last: FrameRef | None = None
         self._objects = 0
         self._told_frames = 0
         self._told_at: float | None = None
 
     def count(self, result: Result) -> None:
-        self._frames += 1
+        """A frame told again is counted once."""
         self._objects = len(result.tracks)
-        if self._state == "waiting":
+        if result.frame.ref == self._last:
+            return
+        if self._last is None:
+            self._first_index = result.frame.index
             self._state = "running"
             self.next_due = 0.0
+        self._last = result.frame.ref
+        self._frames += 1
+
+    @property
+    def dropped(self) -> int:
+        """Frames that were decoded, but whose result did not come here."""
+        return 0 if self._last is None else self._last[1] - self._first_index + 1 - self._frames
 
     def stop(self) -> None:
         self._state = "stopped"
@@ -102,4 +114,4 @@ class Tally:
         elapsed = now - self._told_at if self._told_at is not None else 0.0
         rate = (self._frames - self._told_frames) / elapsed if elapsed > 0 else 0.0
         self._told_frames, self._told_at, self.next_due = self._frames, now, now + STATUS_SECONDS
-        return Status(self._state, reason, self._frames, rate, self._objects)
+        return Status(self._state, reason, self._frames, self.dropped, rate, self._objects)

@@ -45,7 +45,7 @@ def open_source(
 
 def _constructor(url: str) -> Callable[[str, float], Source]:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
-        scheme = urlsplit(url).scheme
+        scheme = _scheme(url)
         if scheme not in SCHEMES:
             known = ", ".join(f"{name}://" for name in SCHEMES)
             raise SourceError(
@@ -56,12 +56,28 @@ def _constructor(url: str) -> Callable[[str, float], Source]:
     return video4linux if url.startswith("/dev/video") else _on_disk
 
 
+def _scheme(url: str) -> str:
+    """The scheme of a URL that can be read. What cannot be is not shown: a password may be in it."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        raise SourceError(
+            f"{url.partition(':')[0]}://: the host or port cannot be read; write scheme://[user:password@]"
+            "host[:port]/path with special characters percent-encoded"
+        ) from None
+    return parts.scheme
+
+
 def _on_disk(url: str, timeout_seconds: float) -> Source:
     path = Path(url)
-    if path.is_dir():
-        return ImageFolderSource(path)
-    if not path.exists():
-        raise SourceError(f"{url}: no such file")
+    try:
+        if path.is_dir():
+            return ImageFolderSource(path)
+        if not path.exists():
+            raise SourceError(f"{url}: no such file")
+    except OSError as error:
+        raise SourceError(f"{url}: {error.strerror}") from None
     return ContainerSource(url, live=False)
 
 

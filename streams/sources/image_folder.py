@@ -35,7 +35,10 @@ class ImageFolderSource(ThreadedSource):
 
     @contextlib.contextmanager
     def _open(self, stopping: threading.Event) -> Iterator[tuple[StreamInfo, Iterator[Frame]]]:
-        paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS)
+        try:
+            paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS)
+        except OSError as error:
+            raise SourceError(f"{self.url}: {error.strerror}") from None
         if not paths:
             raise SourceError(f"{self.url}: no pictures in this folder ({' '.join(sorted(ENDINGS))})")
         yield StreamInfo(NOMINAL_RATE, len(paths)), self._frames(paths)
@@ -62,6 +65,9 @@ class ImageFolderSource(ThreadedSource):
 
 def read_image(path: Path) -> Image | None:
     """(H, W, 3) uint8 RGB of any picture OpenCV knows, upright; None where it cannot be read."""
-    data = np.fromfile(path, np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        data = np.fromfile(path, np.uint8)
+        picture = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except (OSError, cv2.error):  # OpenCV raises for more than 2**30 pixels
+        return None
     return None if picture is None else np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)

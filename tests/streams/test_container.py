@@ -208,6 +208,17 @@ async def test_an_unknown_scheme_is_refused_with_the_known_ones_and_without_the_
     assert "test://" in message
 
 
+@pytest.mark.parametrize("url", ["rtsp://me:se/cret@host/x", "rtsp://host:99999/x", "http://[::1/x"])
+async def test_a_url_that_cannot_be_read_is_refused_without_its_password(url: str) -> None:
+    message = await refusal(url)
+    assert message.startswith(f"{url[:4]}://: the host or port cannot be read; ")
+    assert "cret" not in message
+
+
+async def test_a_name_that_no_file_can_have_is_refused() -> None:
+    assert (await refusal("x" * 300 + ".mp4")).endswith(".mp4: File name too long")
+
+
 def test_a_stream_without_times_is_timed_by_its_rate() -> None:
     timeline = Timeline(step=0.1)
     assert [timeline.place(None) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])

@@ -79,20 +79,27 @@ async def test_pictures_of_different_sizes_keep_their_own_and_it_is_said_once(tm
 async def test_a_picture_that_cannot_be_read_is_skipped_counted_and_named(tmp_path: Path) -> None:
     write_picture(tmp_path / "0.png")
     (tmp_path / "1.png").write_bytes(b"not a picture")
-    (tmp_path / "2.png").write_bytes(b"")
+    (tmp_path / "2.png").mkdir()
+    (tmp_path / "2b.png").write_bytes(b"")
     write_picture(tmp_path / "3.png")
     source = ImageFolderSource(tmp_path)
     with capture_logs() as logs:
         async with source:
             frames = [frame async for frame in source]
     assert [frame.index for frame in frames] == [0, 1]
-    assert source.broken == 2
-    assert [Path(entry["path"]).name for entry in logs] == ["1.png", "2.png"]
+    assert source.broken == 3
+    assert [Path(entry["path"]).name for entry in logs] == ["1.png", "2.png", "2b.png"]
 
 
 async def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="no pictures in this folder"):
         await read_all(tmp_path)
+
+
+async def test_a_folder_that_is_gone_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="gone: No such file or directory"):
+        async with ImageFolderSource(tmp_path / "gone"):
+            pass
 
 
 async def test_a_folder_whose_pictures_are_all_broken_is_refused(tmp_path: Path) -> None:

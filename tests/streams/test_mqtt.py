@@ -20,7 +20,7 @@ from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import MqttTarget, parse_target
-from keepsight.streams.sinks.outbox import Outbox, Pace
+from keepsight.streams.sinks.outbox import Outbox, Pace, Tally
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
 from .results import result
@@ -357,8 +357,9 @@ def test_a_url_that_makes_no_sense_is_refused_in_one_line_without_its_password(u
 
 
 def test_two_sinks_never_share_event_ids() -> None:
-    one, other = parse_target("mqtt://host"), parse_target("mqtt://host", run="mine")
-    assert one.run != other.run == "mine"
+    runs = {parse_target("mqtt://host").run for _ in range(50)}
+    assert len(runs) == 50
+    assert parse_target("mqtt://host", run="mine").run == "mine"
 
 
 def test_an_outbox_that_is_full_drops_the_oldest_events_and_counts_them() -> None:
@@ -391,6 +392,14 @@ def test_an_outbox_keeps_the_newest_result() -> None:
     assert taken is not None
     assert taken.frame.index == 1
     assert outbox.take_result() is None
+
+
+def test_a_status_counts_the_frames_that_were_told_and_those_that_were_dropped() -> None:
+    tally = Tally()
+    for index in (7, 8, 12, 12):  # the last one again, with what the end adds to it
+        tally.count(result(index))
+    status = tally.status(0.0, "")
+    assert (status.state, status.frames, status.dropped, status.objects) == ("running", 3, 3, 2)
 
 
 def test_frames_keep_their_pace_on_average() -> None:

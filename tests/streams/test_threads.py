@@ -89,6 +89,7 @@ async def test_a_live_stream_holds_one_item_even_while_the_event_loop_is_busy() 
     reader = reader_of(shelf, live=True)
     await reader.open()
     shelf.closed.wait()  # blocks the loop on purpose
+    await asyncio.sleep(0)  # lets in what the thread has told meanwhile
     assert [item async for item in reader] == [99]
     assert reader.dropped == 99
 
@@ -180,6 +181,8 @@ async def test_a_worker_skips_a_call_whose_caller_has_gone() -> None:
         second = asyncio.create_task(worker.run(called.append, "second"))
         await asyncio.sleep(0)
         second.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await second
         release.set()
         await first
         await worker.run(called.append, "third")

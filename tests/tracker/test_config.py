@@ -96,6 +96,11 @@ def test_secrets_come_from_the_environment(written: Path, monkeypatch: pytest.Mo
     assert read_deployment(written).streams["main"].source == "rtsp://me:hush@camera/main"
 
 
+def test_a_secret_in_the_wrong_place_is_not_shown(written: Path) -> None:
+    said = complaint(written, "source: ['rtsp://me:hush@camera/main']\n")
+    assert said == "source: must be a valid string, not ['rtsp://me:***@camera/main']"
+
+
 def test_a_secret_that_is_not_set_is_said(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOBODY_SET_THIS", raising=False)
     said = complaint(written, "streams:\n  door: {source: 'rtsp://${NOBODY_SET_THIS}@camera'}\n")

@@ -76,6 +76,19 @@ class RefusedSink(CollectingSink):
         raise SinkError("fake://sink: permission denied")
 
 
+class SlowSink(CollectingSink):
+    """Opens once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opening, self.may_open = asyncio.Event(), asyncio.Event()
+
+    async def __aenter__(self) -> SlowSink:
+        self.opening.set()
+        await self.may_open.wait()
+        return self
+
+
 async def watch(
     source: FakeSource,
     *sinks: Sink,
@@ -176,6 +189,15 @@ async def test_a_failing_sink_is_closed_and_left_out_while_the_others_go_on() ->
     assert report.exit_code == 1
 
 
+async def test_a_run_ends_when_its_last_sink_has_failed() -> None:
+    session = CountingSession()
+    source = FakeSource(make_frames(500))
+    report = await watch(source, CollectingSink(fails_at=3), CollectingSink(fails_at=1), session=session)
+    assert len(session.frames) < 20
+    assert not source.is_open
+    assert report.exit_code == 1
+
+
 async def test_a_sink_that_cannot_be_opened_rejects_the_run() -> None:
     source, sound = FakeSource(make_frames(20)), CollectingSink()
     report = await watch(source, sound, RefusedSink())
@@ -265,6 +287,18 @@ async def test_a_stop_ends_a_live_run_and_finishes_its_sinks() -> None:
     assert report.exit_code == 0
 
 
+async def test_a_stop_while_a_sink_opens_is_not_its_fault() -> None:
+    sink, stop = SlowSink(), asyncio.Event()
+    running = asyncio.create_task(watch(FakeSource(make_frames(3)), sink, stop=stop))
+    await sink.opening.wait()
+    stop.set()
+    await turns(20)
+    sink.may_open.set()
+    report = await running
+    assert report.faults == ()
+    assert sink.finished
+
+
 async def test_a_stop_does_not_wait_for_a_step_that_hangs() -> None:
     session, sink, stop = CountingSession(gate=asyncio.Event()), CollectingSink(), asyncio.Event()
     running = asyncio.create_task(watch(FakeSource(make_frames(3)), sink, session=session, stop=stop))
@@ -307,6 +341,13 @@ def test_merged_results_keep_a_bounded_number_of_events() -> None:
     merged = merge(result, newer)
     assert len(merged.events) == 1000
     assert merged.events[-600:] == newer.events
+
+
+async def test_the_speed_of_a_run_is_counted_from_when_the_model_is_ready() -> None:
+    frames = [replace(frame, arrived=0.0) for frame in make_frames(5)]  # when the machine was started
+    began = time.monotonic()
+    report = await watch(FakeSource(frames), CollectingSink())
+    assert 0 < report.summary.seconds <= time.monotonic() - began
 
 
 def test_the_summary_tells_latencies_to_three_percent() -> None:

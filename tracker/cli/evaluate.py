@@ -33,7 +33,7 @@ def evaluate(
 ) -> None:
     """Score a model on labelled videos: J, F and J&F, first masks given, by quarter of the sequence."""
     from ..api import load
-    from ..evaluation import baselines as simple
+    from ..evaluation.baselines import BASELINES
     from ..evaluation.propagator import predict_with_tracker
     from ..evaluation.report import as_csv, as_json, object_table, table
     from .console import out
@@ -41,9 +41,7 @@ def evaluate(
     tracker = load(model, weights=weights, device=device, dtype=dtype, size=size, max_objects=OBJECTS)
     methods: dict[str, Propagator] = {model: partial(predict_with_tracker, tracker.track)}
     if baselines:
-        methods["first mask kept"] = simple.keep_first_mask
-        methods["optical flow"] = simple.optical_flow
-        methods["nearest neighbours"] = simple.nearest_neighbours
+        methods |= BASELINES
     report = scored(dataset, methods, sequence or [])
     out.print(table(report))
     if objects:

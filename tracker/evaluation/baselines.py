@@ -177,7 +177,7 @@ def one_hot(index_map: IndexMap, ids: IndexMap) -> list[Floats]:
 
 
 BASELINES: Mapping[str, Propagator] = {
-    "keep first mask": keep_first_mask,
+    "first mask kept": keep_first_mask,
     "optical flow": optical_flow,
     "nearest neighbours": nearest_neighbours,
 }
