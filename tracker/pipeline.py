@@ -251,13 +251,13 @@ async def run(
     try:
         async with _patience(stop), asyncio.TaskGroup() as tasks:
             try:
+                if stream.source.live:  # it may be away for hours: whoever listens hears that we wait
+                    await unless(stop, _open(outlets, tasks))
                 async with aclosing(_opening(stream, outlets, begin, stop, tasks)) as coming:
                     async for result in coming:
                         meter.record(result, time.monotonic())
                         observe(stream, meter)
-                        for outlet in outlets:
-                            await outlet.put(result)
-                        if outlets and all(outlet.fault for outlet in outlets):
+                        if not await _put(outlets, result):
                             break
             except (ConfigError, SinkError) as error:
                 faults.append(str(error))
@@ -281,14 +281,26 @@ def _opening(
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
 ) -> AsyncGenerator[Result]:
-    """The stream's results; its sinks are opened when the first frame has come."""
+    """The stream's results; a file's sinks are opened when it has given its first frame."""
 
     async def begin(frame: Frame) -> Session:
-        for outlet in outlets:
-            await outlet.open(tasks)
+        if not stream.source.live:
+            await _open(outlets, tasks)
         return await start()
 
     return results(stream.source, begin, stream.cues, stop)
+
+
+async def _open(outlets: Sequence[Outlet], tasks: asyncio.TaskGroup) -> None:
+    for outlet in outlets:
+        await outlet.open(tasks)
+
+
+async def _put(outlets: Sequence[Outlet], result: Result) -> bool:
+    """Hand the result to every outlet; False where all of them have failed."""
+    for outlet in outlets:
+        await outlet.put(result)
+    return not outlets or not all(outlet.fault for outlet in outlets)
 
 
 @asynccontextmanager

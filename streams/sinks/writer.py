@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -19,6 +20,9 @@ log = structlog.get_logger(__name__)
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+CLOSE_SECONDS = 0.3
+"""How long finishing an output may take once the run was cancelled: a dead network disk takes for ever."""
 
 
 class Writer(Protocol):
@@ -58,9 +62,13 @@ class WriterSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        hurried = isinstance(error, asyncio.CancelledError)
         async with self._exits:
             try:
-                await self._call(self._writer.close)
+                async with asyncio.timeout(CLOSE_SECONDS if hurried else None):
+                    await self._call(self._writer.close)
+            except TimeoutError:
+                log.warning("output not finished", sink=self._url, reason="writing hangs")
             except SinkError as failure:
                 if error is None:
                     raise

@@ -103,9 +103,14 @@ class ContainerSource(ThreadedSource):
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
         timeline = Timeline(step=1 / float(stream.guessed_rate or NOMINAL_RATE))
         index = -1
-        for index, (picture, decode_seconds) in enumerate(self._pictures(container, stream)):
+        for picture, decode_seconds in self._pictures(container, stream):
             started = time.perf_counter()
-            image = upright(picture)
+            try:
+                image = upright(picture)
+            except av.FFmpegError:
+                self.broken += 1
+                continue
+            index += 1
             decode_seconds += time.perf_counter() - started
             at = timeline.place(_told(picture, stream))
             captured, clock = (time.time(), ARRIVAL) if self.live else (at, FILE)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
+import threading
 from pathlib import Path
 
 import av
@@ -14,6 +16,7 @@ import pytest
 from keepsight.streams import rle
 from keepsight.streams.base import Sink, SinkError
 from keepsight.streams.sinks import KNOWN_SINKS, open_sink
+from keepsight.streams.sinks.writer import WriterSink
 from keepsight.streams.types import Result
 
 from .results import disc, frame, result, track
@@ -157,3 +160,37 @@ async def test_a_png_is_well_formed(tmp_path: Path) -> None:
         offset += length + 12
     assert kinds == [b"IHDR", b"tEXt", b"PLTE", b"IDAT", b"IEND"]
     assert offset == len(data)
+
+
+class HangingWriter:
+    """An output whose disk answers no more."""
+
+    def __init__(self) -> None:
+        self.answers = threading.Event()
+
+    def open(self) -> None:
+        pass
+
+    def write(self, result: Result) -> None:
+        pass
+
+    def close(self) -> None:
+        self.answers.wait()
+
+
+async def test_an_output_that_hangs_does_not_hold_a_cancelled_run() -> None:
+    writer = HangingWriter()
+    opened = asyncio.Event()
+
+    async def run() -> None:
+        async with WriterSink("hanging", writer):
+            opened.set()
+            await asyncio.Event().wait()
+
+    running = asyncio.create_task(run())
+    await opened.wait()
+    running.cancel()
+    async with asyncio.timeout(10):
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    writer.answers.set()

@@ -185,7 +185,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         (["check", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["eval", "nowhere", "--model", "test"], "nowhere"),
         (["schema", "event"], "unknown schema 'event', did you mean 'events'?"),
-        (["bench", "--size", "big", "--model", "test"], "must be WIDTHxHEIGHT"),
+        (["bench", "--video", "big", "--model", "test"], "must be WIDTHxHEIGHT"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -309,7 +309,7 @@ def test_the_demo_writes_its_files_and_compares_with_the_truth(keepsight: Keepsi
 
 
 def test_bench_tells_the_speed_of_each_way(keepsight: Keepsight) -> None:
-    done = keepsight("bench", "--model", "test", "--objects", "1", "--size", "64x64", "--frames", "10")
+    done = keepsight("bench", "--model", "test", "--objects", "1", "--video", "64x64", "--frames", "10")
     assert done.code == 0
     assert "model only" in done.out
     assert "1: with overlay" in done.out

@@ -214,6 +214,17 @@ async def test_a_file_that_cannot_be_opened_rejects_the_run_and_opens_no_sink() 
     assert not sink.finished
 
 
+async def test_the_sinks_of_a_camera_that_is_away_are_open() -> None:
+    sink, stop = SlowSink(), asyncio.Event()
+    sink.may_open.set()
+    running = asyncio.create_task(watch(Camera(), sink, stop=stop))
+    async with asyncio.timeout(SOON):
+        await sink.opening.wait()
+    stop.set()
+    assert (await running).exit_code == 0
+    assert sink.finished
+
+
 async def test_what_was_readable_of_a_broken_file_is_written() -> None:
     sink = CollectingSink()
     report = await watch(FakeSource(make_frames(7), failure=SourceError("x.mp4: damaged")), sink)

@@ -16,12 +16,12 @@ def bench(
     objects: Annotated[
         list[int] | None, typer.Option(help="How many; repeatable; 1 and 5 by default")
     ] = None,
-    size: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
+    video: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
     frames: Annotated[int, typer.Option(min=10, help="Length of the video")] = 60,
     weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
-    input_size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
 ) -> None:
     """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay."""
     from tempfile import TemporaryDirectory
@@ -32,9 +32,9 @@ def bench(
     from .console import out
 
     network = load_predictor(
-        engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": input_size})
+        engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
     )
-    height, width = read_size(size)
+    height, width = read_size(video)
     table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
     for count in objects or [1, 5]:
         with TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def read_size(text: str) -> tuple[int, int]:
 
     width, x, height = text.partition("x")
     if not (x and width.isdecimal() and height.isdecimal()) or min(int(width), int(height)) < 32:
-        raise ConfigError(f"--size {text}: must be WIDTHxHEIGHT from 32x32 on, for example 1280x720")
+        raise ConfigError(f"--video {text}: must be WIDTHxHEIGHT from 32x32 on, for example 1280x720")
     return int(height), int(width)
 
 
