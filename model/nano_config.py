@@ -44,7 +44,7 @@ class NanoConfig:
 
 
 NANO = NanoConfig(
-    image_side=320,
+    image_side=288,
     widths=(48, 96, 192, 256),
     depths=(1, 2, 4, 2),
     fine=32,
