@@ -19,6 +19,7 @@ import structlog
 from av.buffer import Buffer
 from av.container import InputContainer
 from av.packet import Packet
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -189,7 +190,9 @@ def upright(picture: VideoFrame) -> Image:
     """(H, W, 3) uint8 RGB, turned and mirrored as the display matrix asks (ISO/IEC 14496-12, 6.2.2)."""
     # One thread: handing the lines of a picture to several takes ten times as long.
     image = np.asarray(picture.to_ndarray(format="rgb24", threads=1), np.uint8)
-    side_data = cast(Mapping[str, Buffer], picture.side_data)  # PyAV's type stub does not know this key
+    # Made here, not taken from `picture.side_data`: that one is kept on the picture and holds it, so every
+    # picture would wait for the garbage collector. (PyAV's type stub does not know the key.)
+    side_data = cast(Mapping[str, Buffer], SideDataContainer(picture))
     if "DISPLAYMATRIX" not in side_data:
         return image
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data["DISPLAYMATRIX"]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import http.server
 import threading
 import time
@@ -12,6 +13,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import VideoFrame
 from structlog.testing import capture_logs
 
 from keepsight.streams.base import SourceError
@@ -50,6 +52,18 @@ async def test_a_file_gives_every_frame_and_then_ends(make_clip: MakeClip) -> No
         assert frame.image.dtype == np.uint8
         assert frame.image.shape == (48, 64, 3)
         assert_close(frame.image, grey_steps(frame.index, (48, 64)))
+
+
+async def test_decoded_pictures_do_not_wait_for_the_garbage_collector(make_clip: MakeClip) -> None:
+    clip = make_clip(frames=30)
+    gc.collect()
+    gc.disable()
+    try:
+        await read_all(clip)
+        left = sum(isinstance(thing, VideoFrame) for thing in gc.get_objects())
+    finally:
+        gc.enable()
+    assert left <= 2  # at most what the decoder was holding
 
 
 async def test_a_file_counts_time_from_its_first_frame(make_clip: MakeClip) -> None:
