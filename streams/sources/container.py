@@ -191,8 +191,8 @@ def upright(picture: VideoFrame) -> Image:
     # One thread: handing the lines of a picture to several takes ten times as long.
     image = np.asarray(picture.to_ndarray(format="rgb24", threads=1), np.uint8)
     # Made here, not taken from `picture.side_data`: that one is kept on the picture and holds it, so every
-    # picture would wait for the garbage collector. (PyAV's type stub does not know the key.)
-    side_data = cast(Mapping[str, Buffer], SideDataContainer(picture))
+    # picture would wait for the garbage collector. (PyAV's stubs know neither.)
+    side_data = cast(Mapping[str, Buffer], SideDataContainer(picture))  # type: ignore[call-arg]
     if "DISPLAYMATRIX" not in side_data:
         return image
     a, b, _, c, d, *_ = struct.unpack("=9i", bytes(side_data["DISPLAYMATRIX"]))
