@@ -18,7 +18,7 @@ from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
 from .nano_image_encoder import ConvNorm, NanoImageEncoder
 from .nano_memory import LocalRead, PointerRead, ValueEncoder, read
-from .video_predictor import ImageFeatures, Prediction, Prompts
+from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
 """Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
@@ -92,7 +92,7 @@ class Nano(nn.Module):
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
         """Segment from prompts and the mask to be corrected, `last` (N, H/4, W/4) logits."""
         maps = draw(prompts, last)
-        fine_key, key = (level[image_of] for level in features.levels[3:5])
+        fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.prompt_encoder(maps, features, image_of)
         same = read(key, key.unsqueeze(1), value.unsqueeze(1), None)
         before = maps[:, 4:5]
@@ -126,7 +126,7 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
-        fine, coarse = (level[image_of] for level in features.levels[3:5])
+        fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
         first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
@@ -161,7 +161,7 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
     ) -> Entry:
         mask = prediction.logits.sigmoid().unsqueeze(1)
-        fine_key, key = (level[image_of] for level in features.levels[3:5])
+        fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
         return Entry(torch.cat((key, value, *fine), dim=1), prediction.pointer)

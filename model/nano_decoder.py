@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .nano_config import NanoConfig
 from .nano_memory import Residual
-from .video_predictor import ImageFeatures
+from .video_predictor import ImageFeatures, seen_by
 
 
 class Evidence(NamedTuple):
@@ -44,6 +44,8 @@ class NanoDecoder(nn.Module):
         super().__init__()
         self.image16 = nn.Conv2d(config.coarse, width, 1)
         self.evidence16 = nn.Conv2d(3 * config.value, width, 1)
+        self.near16 = nn.Conv2d(3, width, 1)
+        nn.init.zeros_(self.near16.weight)
         self.pointer16 = nn.Linear(config.pointer, width)
         self.mix16 = nn.Sequential(Residual(width), Residual(width))
         self.down8 = nn.Conv2d(width, width // 2, 1)
@@ -64,14 +66,14 @@ class NanoDecoder(nn.Module):
     def forward(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
         fine, middle, coarse = features.levels[:3]
         read = torch.cat((evidence.trusted, evidence.recent, evidence.prompt), dim=1)
-        x16 = self.evidence16(read) + self.image16(coarse)[image_of]
+        x16 = self.evidence16(read) + seen_by(self.image16(coarse), image_of) + self.near16(surroundings(evidence.last))
         x16 = self.mix16(F.relu(x16 + self.pointer16(evidence.pointer)[:, :, None, None]))
         places = torch.cat((evidence.moved, F.avg_pool2d(evidence.last, 2), evidence.fine), dim=1)
-        x8 = double(self.down8(x16)) + self.image8(middle)[image_of] + self.evidence8(places)
+        x8 = double(self.down8(x16)) + seen_by(self.image8(middle), image_of) + self.evidence8(places)
         x8 = self.mix8(F.relu(x8))
         x4 = (
             double(self.down4(x8))
-            + self.image4(fine)[image_of]
+            + seen_by(self.image4(fine), image_of)
             + self.last4(torch.cat((evidence.last, evidence.finest), dim=1))
         )
         prior = double(self.prior(masks_in(evidence))) + self.finest_gain * (2 * evidence.finest - 1)
@@ -95,7 +97,7 @@ class ObjectPointer(nn.Module):
 
     def forward(self, coarse: Tensor, image_of: Tensor, logits: Tensor) -> Tensor:
         """coarse (B, coarse, h, w), logits (N, 4h, 4w) of the masks: (N, pointer)."""
-        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4), coarse[image_of]
+        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4), seen_by(coarse, image_of)
         pointer: Tensor = self.mix(torch.cat((pooled(x, mask), pooled(x, 1 - mask)), dim=1))
         return pointer
 
@@ -108,6 +110,15 @@ def masks_in(evidence: Evidence) -> Tensor:
     values = (evidence.trusted, evidence.recent, evidence.prompt)
     shuffled = (F.pixel_shuffle(value[:, -4:], 2) for value in values)
     return torch.cat((*shuffled, evidence.moved, evidence.fine[:, -1:]), dim=1)
+
+
+def surroundings(last: Tensor) -> Tensor:
+    """The previous mask (N, 1, 4h, 4w) at stride 16, and grown by one place and by three: (N, 3, h, w).
+
+    Things that look alike are told apart by where the object was: it cannot be far.
+    """
+    mask = F.avg_pool2d(last, 4)
+    return torch.cat((mask, *(F.max_pool2d(mask, 2 * r + 1, 1, r) for r in (1, 3))), dim=1)
 
 
 def pooled(x: Tensor, weight: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .nano_config import NanoConfig
-from .video_predictor import ImageFeatures
+from .video_predictor import ImageFeatures, seen_by
 
 
 class Residual(nn.Module):
@@ -47,8 +47,8 @@ class ValueEncoder(nn.Module):
         """maps (N, maps, H/4, W/4) to values (N, value, h, w) and fine values (N, fine_value, 2h, 2w)."""
         middle, coarse = features.levels[1:3]
         kept = F.avg_pool2d(maps[:, :1], 2)
-        learned = self.mix(self.down(maps) + self.image(coarse)[image_of])
-        fine = self.fine_mix(F.relu(self.fine_down(maps) + self.fine_image(middle)[image_of]))
+        learned = self.mix(self.down(maps) + seen_by(self.image(coarse), image_of))
+        fine = self.fine_mix(F.relu(self.fine_down(maps) + seen_by(self.fine_image(middle), image_of)))
         return torch.cat((learned, F.pixel_unshuffle(kept, 2)), dim=1), torch.cat((fine, kept), dim=1)
 
 
@@ -82,17 +82,21 @@ class LocalRead(nn.Module):
             self.bias[window**2 // 2] = 2.0
 
     def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
-        """Keys now and before (B, K, h, w), masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now."""
-        b, c, h, w = now.shape
-        near = self.neighbours(before).view(b, c, self.window**2, h, w)
-        weights = ((now.unsqueeze(2) * near).sum(1) + self.bias.view(-1, 1, 1)).softmax(1)
-        return (self.neighbours(masks).view(-1, self.window**2, h, w) * weights[image_of]).sum(
-            1, keepdim=True
-        )
+        """Keys now and before (B, K, h, w), masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now; beyond
+        the border all is zero."""
+        now = now.contiguous()
+        matches = [(now * near).sum(1) for near in self.shifted(before.contiguous())]
+        weights = seen_by((torch.stack(matches, dim=1) + self.bias.view(-1, 1, 1)).softmax(1), image_of)
+        moved = (near * weights[:, i] for i, near in enumerate(self.shifted(masks.squeeze(1))))
+        return torch.stack(list(moved), dim=1).sum(1, keepdim=True)
 
-    def neighbours(self, x: Tensor) -> Tensor:
-        """(B, C, h, w) to (B, C * window**2, h * w); beyond the border are zeros."""
-        return F.unfold(x, self.window, padding=self.window // 2)
+    def shifted(self, x: Tensor) -> list[Tensor]:
+        """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first (im2col)
+        takes four times as long on a CPU."""
+        h, w = x.shape[-2:]
+        padded = F.pad(x, [self.window // 2] * 4)
+        offsets = range(self.window)
+        return [padded[..., dy : dy + h, dx : dx + w] for dy in offsets for dx in offsets]
 
 
 class PointerRead(nn.Module):

@@ -20,6 +20,11 @@ class ImageFeatures(NamedTuple):
     levels: tuple[Tensor, ...]
 
 
+def seen_by(level: Tensor, image_of: Tensor) -> Tensor:
+    """Rows of `level` (B, ...) for N objects: (N, ...). Of one image it is a view, not N copies."""
+    return level.expand(len(image_of), *level.shape[1:]) if len(level) == 1 else level[image_of]
+
+
 class Prompts(NamedTuple):
     """What users showed of N objects on one frame.
 

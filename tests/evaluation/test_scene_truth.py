@@ -78,6 +78,20 @@ def test_two_tracks_that_change_places_count_a_switch_each_and_another_when_they
     assert [one.switches for one in scored({1: 0, 2: 0}, (both, wrong), (both, right))] == [2, 2]
 
 
+def test_a_mask_that_lies_mostly_on_another_object_has_strayed_though_it_holds_nothing() -> None:
+    both, alone = truth(o1=LEFT, o2=RIGHT), truth(o2=RIGHT)
+    on_the_other, beside, on_nothing = slice(22, 26), slice(16, 23), slice(12, 18)
+    (own, _) = scored(
+        {1: 0, 2: 0},
+        (both, {1: on_the_other, 2: RIGHT}),
+        (alone, {1: on_the_other, 2: RIGHT}),
+        (both, {1: beside, 2: RIGHT}),
+        (both, {1: on_nothing, 2: RIGHT}),
+        (both, {1: LEFT, 2: RIGHT}),
+    )
+    assert (own.strayed, own.switches) == (2, 0)
+
+
 def test_losing_an_object_and_finding_it_again_is_no_switch() -> None:
     seen = truth(o1=LEFT)
     (scores,) = scored({1: 0}, (seen, {1: LEFT}), (seen, {}), (seen, {1: RIGHT}), (seen, {1: LEFT}))
@@ -94,5 +108,5 @@ def test_the_table_has_a_row_per_object_and_a_dash_for_one_never_seen() -> None:
     console = Console(width=100, record=True, file=StringIO())
     console.print(truth_table(scores))
     rows = [line.replace("│", " ").split() for line in console.export_text().splitlines()]
-    assert ["1", "1", "100.0", "100.0%", "0", "0", "0"] in rows
-    assert ["4", "0", "-", "-", "0", "1", "0"] in rows
+    assert ["1", "1", "100.0", "100.0%", "0", "0", "0", "0"] in rows
+    assert ["4", "0", "-", "-", "0", "0", "1", "0"] in rows

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from math import isnan, nan
 
+import numpy as np
 from rich.table import Table
 
 from keepsight.streams.types import Mask, Result
@@ -24,7 +25,8 @@ class TruthScores:
     `visible` and `hidden` count its frames with and without a true pixel; `found` the visible ones in which
     its own track has an IoU above 0.5; `false_masks` the hidden ones in which its own track has a mask all
     the same. `switches`: how often the track that holds it changes. A track holds an object when its IoU is
-    above 0.5, the object's own track first, and goes on holding it until another does.
+    above 0.5, the object's own track first, and goes on holding it until another does. `strayed`: the frames
+    in which most of its own track's mask lies on other objects.
     """
 
     object_id: int
@@ -35,6 +37,7 @@ class TruthScores:
     found: int = 0
     false_masks: int = 0
     switches: int = 0
+    strayed: int = 0
     sum_of_j: float = field(default=0.0, repr=False)
 
     @property
@@ -57,7 +60,7 @@ def with_frame(scores: Iterable[TruthScores], truth: IndexMap, result: Result) -
     """The scores with one more frame counted; truth (H, W) has the object ids that the tracks should have."""
     masks = {track.object_id: track.mask for track in result.tracks}
     return tuple(
-        one if result.frame.index < one.since else _count(one, truth == one.object_id, masks)
+        one if result.frame.index < one.since else _count(one, truth, masks)
         for one in scores
     )
 
@@ -65,10 +68,10 @@ def with_frame(scores: Iterable[TruthScores], truth: IndexMap, result: Result) -
 def truth_table(scores: Iterable[TruthScores]) -> Table:
     """One row per object: J times 100, shares in percent, and counts of frames."""
     made = Table(title="Against the scene's truth")
-    for heading in ("object", "visible", "mean J", "found", "switches", "hidden", "false masks"):
+    for heading in ("object", "visible", "mean J", "found", "switches", "strayed", "hidden", "false masks"):
         made.add_column(heading, justify="right")
     for one in scores:
-        counts = [str(number) for number in (one.switches, one.hidden, one.false_masks)]
+        counts = [str(number) for number in (one.switches, one.strayed, one.hidden, one.false_masks)]
         made.add_row(
             str(one.object_id),
             str(one.visible),
@@ -79,8 +82,10 @@ def truth_table(scores: Iterable[TruthScores]) -> Table:
     return made
 
 
-def _count(scores: TruthScores, wanted: Mask, masks: Mapping[int, Mask]) -> TruthScores:
-    own = masks.get(scores.object_id)
+def _count(scores: TruthScores, truth: IndexMap, masks: Mapping[int, Mask]) -> TruthScores:
+    wanted, own = truth == scores.object_id, masks.get(scores.object_id)
+    if own is not None and _lies_on_others(own, wanted, truth):
+        scores = replace(scores, strayed=scores.strayed + 1)
     if not wanted.any():
         claimed = own is not None and bool(own.any())
         return replace(scores, hidden=scores.hidden + 1, false_masks=scores.false_masks + claimed)
@@ -94,6 +99,10 @@ def _count(scores: TruthScores, wanted: Mask, masks: Mapping[int, Mask]) -> Trut
         switches=scores.switches + (holder != scores.holder),
         holder=holder,
     )
+
+
+def _lies_on_others(own: Mask, wanted: Mask, truth: IndexMap) -> bool:
+    return 2 * int(np.count_nonzero(own & (truth > 0) & ~wanted)) > int(np.count_nonzero(own))
 
 
 def _other_holder(scores: TruthScores, wanted: Mask, masks: Mapping[int, Mask]) -> int:

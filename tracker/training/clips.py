@@ -3,7 +3,9 @@ return."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import count
 
 import cv2
 import numpy as np
@@ -14,6 +16,8 @@ from .motion import Motion, Vigour, sample_motion
 
 DISTRACTOR = 255
 """Id of what is pasted but is nobody's target."""
+CALM = 0.25
+"""How much slower everything moves in a calm clip: as a camera sees it, a few pixels from frame to frame."""
 SMALLEST = 0.0015
 """The share of the first frame that a target covers at least."""
 
@@ -30,12 +34,16 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """frames T; size (H, W); most objects as targets; chances in [0, 1]."""
+    """frames T; size (H, W); most objects as targets; and chances in [0, 1]: of look-alikes beside an object, of
+    a small thing that it carries, of slow motion in the whole clip, of an object that leaves and returns, of a
+    photo with its own objects as the background."""
 
     frames: int
     size: tuple[int, int]
     objects: int
-    twin: float = 0.35
+    twin: float = 0.5
+    rider: float = 0.35
+    calm: float = 0.5
     excursion: float = 0.25
     whole_photo: float = 0.5
 
@@ -52,24 +60,31 @@ class Layer:
 def make_clip(library: Library, settings: ClipSettings, random: np.random.Generator) -> Clip:
     """Draws clips until one has a target that is visible in frame 0."""
     while True:
-        layers = [base_layer(library, settings, random)]
-        layers += pasted_layers(library, settings, random, first_id=int(layers[0].ids.max()) + 1)
+        pace = CALM if random.random() < settings.calm else 1.0
+        layers = [base_layer(library, settings, pace, random)]
+        layers += pasted_layers(library, settings, pace, random, first_id=int(layers[0].ids.max()) + 1)
         rendered = [render(layers, t, settings.size) for t in range(settings.frames)]
         ids = np.stack([r[1] for r in rendered])
-        targets = visible_targets(ids[0], settings.objects)
+        targets = visible_targets(ids[0], settings.objects, random)
         if targets:
             images = degrade([r[0] for r in rendered], random)
             return Clip(np.stack(images), np.where(ids == DISTRACTOR, 0, ids).astype(np.uint8), targets)
 
 
-def visible_targets(ids: Array, most: int) -> tuple[int, ...]:
-    """The ids that cover at least `SMALLEST` of the first frame, largest first, at most `most`."""
+def visible_targets(ids: Array, most: int, random: np.random.Generator) -> tuple[int, ...]:
+    """At most `most` of the ids that cover at least `SMALLEST` of the first frame, the larger the likelier."""
     share = np.bincount(ids.ravel(), minlength=256)[1:DISTRACTOR] / ids.size
-    order = np.argsort(-share)[:most]
-    return tuple(int(i) + 1 for i in order if share[i] >= SMALLEST)
+    fit = np.flatnonzero(share >= SMALLEST)
+    if not len(fit):
+        return ()
+    side = np.sqrt(share[fit])
+    chosen = random.choice(fit, min(most, len(fit)), replace=False, p=side / side.sum())
+    return tuple(int(i) + 1 for i in chosen)
 
 
-def base_layer(library: Library, settings: ClipSettings, random: np.random.Generator) -> Layer:
+def base_layer(
+    library: Library, settings: ClipSettings, pace: float, random: np.random.Generator
+) -> Layer:
     """The background: a photo with its own objects as targets, or a picture without."""
     height, width = settings.size
     if random.random() < settings.whole_photo:
@@ -87,29 +102,81 @@ def base_layer(library: Library, settings: ClipSettings, random: np.random.Gener
     shape = (max(2, round(image.shape[1] * fit)), max(2, round(image.shape[0] * fit)))
     image = resized(jitter(image, random), shape, cv2.INTER_LINEAR)
     ids = resized(ids, shape, cv2.INTER_NEAREST)
-    strength = 10 ** random.uniform(-1.5, 0)
+    strength = pace * 10 ** random.uniform(-1.5, 0)
     vigour = Vigour(0.25 * strength, 0.25 * strength, 0.2 * strength, 0.03 * random.uniform(0, 1))
     motion = sample_motion(random, settings.frames, (width / 2, height / 2), max(height, width), vigour)
     return Layer(np.dstack((image, np.full(ids.shape, 255, np.uint8))), ids, motion)
 
 
 def pasted_layers(
-    library: Library, settings: ClipSettings, random: np.random.Generator, first_id: int
+    library: Library, settings: ClipSettings, pace: float, random: np.random.Generator, first_id: int
 ) -> list[Layer]:
-    """One to three cut-outs, now and then with a twin that looks alike, or one that is nobody's target."""
+    """One to three cut-outs, some carrying a small thing, some nobody's target, some among look-alikes."""
     layers: list[Layer] = []
+    names = count(first_id)
     for _ in range(random.integers(0 if first_id > 1 else 1, 4)):
         picture = resize_cutout(library.cutout(random), settings.size, random)
-        is_target = random.random() < 0.85
-        layers.append(paste(picture, first_id + len(layers) if is_target else DISTRACTOR, settings, random))
+        name = next(names) if random.random() < 0.85 else DISTRACTOR
+        ids = np.where(picture[..., 3] > 127, name, 0).astype(np.uint8)
+        place = random_place(settings.size, random)
+        layers.append(paste(picture, ids, place, pace, settings, random))
+        if name != DISTRACTOR and random.random() < settings.rider:
+            layers[-1] = with_rider(layers[-1], library.cutout(random), next(names), random)
         if random.random() < settings.twin:
-            twin = jitter_alpha(picture, random) if random.random() < 0.5 else picture
-            layers.append(paste(twin, first_id + len(layers), settings, random))
+            twins = beside(layers[-1], place, names, random)
+            layers += [paste(*twin, pace, settings, random) for twin in twins]
     return layers
 
 
+def beside(
+    layer: Layer, place: tuple[float, float], names: Iterator[int], random: np.random.Generator
+) -> list[tuple[Array, Array, tuple[float, float]]]:
+    """One to three look-alikes of a layer as (picture, ids, place), standing near it, some in other light; what
+    one carries has a name of its own as well."""
+    side = float(np.sqrt(layer.ids.shape[0] * layer.ids.shape[1]))
+    twins = []
+    for _ in range(random.integers(1, 4)):
+        picture = jitter_alpha(layer.picture, random) if random.random() < 0.5 else layer.picture
+        renamed = np.zeros(256, np.uint8)
+        for old in np.unique(layer.ids[layer.ids > 0]):
+            renamed[old] = next(names)
+        ids = renamed[layer.ids]
+        if random.random() < 0.5:
+            picture, ids = np.ascontiguousarray(picture[:, ::-1]), np.ascontiguousarray(ids[:, ::-1])
+        angle, distance = random.uniform(0, 2 * np.pi), side * random.uniform(0.5, 1.8)
+        near = place[0] + distance * np.cos(angle), place[1] + distance * np.sin(angle)
+        twins.append((picture, ids, near))
+    return twins
+
+
+def with_rider(layer: Layer, thing: Array, name: int, random: np.random.Generator) -> Layer:
+    """The layer with a small thing on it that moves along, such as a bag on a person, under its own name."""
+    height, width = layer.ids.shape
+    fit = random.uniform(0.2, 0.5) * np.sqrt(height * width / (thing.shape[0] * thing.shape[1]))
+    shape = (max(4, round(thing.shape[1] * fit)), max(4, round(thing.shape[0] * fit)))
+    if shape[0] >= width or shape[1] >= height:
+        return layer
+    thing = jitter_alpha(resized(thing, shape, cv2.INTER_AREA), random)
+    rows, columns = np.nonzero(layer.ids)
+    if not len(rows):
+        return layer
+    at = random.integers(len(rows))
+    top = int(np.clip(rows[at] - shape[1] // 2, 0, height - shape[1]))
+    left = int(np.clip(columns[at] - shape[0] // 2, 0, width - shape[0]))
+    window = np.s_[top : top + shape[1], left : left + shape[0]]
+    picture, ids = layer.picture.copy(), layer.ids.copy()
+    solid = thing[..., 3:] > 127
+    picture[window] = np.where(solid, thing, picture[window])
+    ids[window] = np.where(solid[..., 0], name, ids[window])
+    return replace(layer, picture=picture, ids=ids)
+
+
+def random_place(size: tuple[int, int], random: np.random.Generator) -> tuple[float, float]:
+    return random.uniform(0.1, 0.9) * size[1], random.uniform(0.1, 0.9) * size[0]
+
+
 def resize_cutout(picture: Array, size: tuple[int, int], random: np.random.Generator) -> Array:
-    side = np.sqrt(size[0] * size[1]) * np.exp(random.uniform(np.log(0.08), np.log(0.65)))
+    side = np.sqrt(size[0] * size[1]) * np.exp(random.uniform(np.log(0.11), np.log(0.65)))
     fit = side / np.sqrt(picture.shape[0] * picture.shape[1])
     shape = (max(4, round(picture.shape[1] * fit)), max(4, round(picture.shape[0] * fit)))
     picture = resized(picture, shape, cv2.INTER_AREA if fit < 1 else cv2.INTER_LINEAR)
@@ -118,16 +185,20 @@ def resize_cutout(picture: Array, size: tuple[int, int], random: np.random.Gener
     return jitter_alpha(np.ascontiguousarray(picture), random)
 
 
-def paste(picture: Array, object_id: int, settings: ClipSettings, random: np.random.Generator) -> Layer:
-    height, width = settings.size
-    side = max(height, width)
-    strength = 10 ** random.uniform(-1.2, 0)
+def paste(
+    picture: Array,
+    ids: Array,
+    place: tuple[float, float],
+    pace: float,
+    settings: ClipSettings,
+    random: np.random.Generator,
+) -> Layer:
+    side = max(settings.size)
+    strength = pace * 10 ** random.uniform(-1.2, 0)
     vigour = Vigour(0.7 * strength, 0.6 * strength, 0.35 * strength, 0.04 * random.uniform(0, 1))
-    start = (random.uniform(0.1, 0.9) * width, random.uniform(0.1, 0.9) * height)
-    motion = sample_motion(random, settings.frames, start, side, vigour)
+    motion = sample_motion(random, settings.frames, place, side, vigour)
     if random.random() < settings.excursion:
         motion = with_excursion(motion, random, side)
-    ids = np.where(picture[..., 3] > 127, object_id, 0).astype(np.uint8)
     return Layer(picture, ids, motion)
 
 
@@ -158,8 +229,9 @@ def render(layers: list[Layer], t: int, size: tuple[int, int]) -> tuple[Array, A
 
 
 def degrade(images: list[Array], random: np.random.Generator) -> list[Array]:
-    """Light that drifts, blur, noise and compression, alike over the clip."""
-    gain = np.linspace(1, random.uniform(0.75, 1.25), len(images))
+    """Light that drifts or is dim, blur, noise and compression, alike over the clip."""
+    dim = random.uniform(0.4, 0.8) if random.random() < 0.25 else 1.0
+    gain = dim * np.linspace(1, random.uniform(0.75, 1.25), len(images))
     offset = np.linspace(0, random.uniform(-15, 15), len(images))
     blur = random.uniform(0.4, 1.5) if random.random() < 0.3 else 0.0
     noise = random.uniform(2, 10) if random.random() < 0.4 else 0.0
