@@ -37,7 +37,7 @@ class Memory(NamedTuple):
     """What is remembered of N objects.
 
     features: (N, M, C, h, w) encoded frames; written: (N, M) int64, the frame index each slot holds, -1
-    empty; pointers: (N, P, D) object pointers; pointed: (N, P) int64, likewise; logits: (N, H/4, W/4) the
+    empty; pointers: (N, P, D) object pointers; pointed: (N, P) int64, likewise; logits: (N, *mask) the
     mask logits of the last frame.
     """
 
@@ -53,7 +53,7 @@ class Memory(NamedTuple):
 
 
 class MemoryShape(NamedTuple):
-    """The sizes of one object's row: channels C, grid (h, w), pointer width D, mask logits (H/4, W/4)."""
+    """The sizes of one object's row: channels C, grid (h, w), pointer width D, and those of mask logits."""
 
     channels: int
     grid: tuple[int, int]

@@ -60,12 +60,12 @@ class Nano(nn.Module):
             channels=sum(self.config.channels),
             grid=(height // 16, width // 16),
             pointer_dim=self.config.pointer,
-            mask=(height // 4, width // 4),
+            mask=(height // 2, width // 2),
         )
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
-        """images (B, 3, H, W) in [0, 1]; levels: features at strides 4, 8 and 16, then keys at strides 8, 16
-        and 4."""
+        """images (B, 3, H, W) in [0, 1]; levels: features at strides 4, 8 and 16, keys at strides 8, 16
+        and 4, and features at stride 2."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
     def condition(
@@ -90,19 +90,22 @@ class Nano(nn.Module):
         return Prediction(*found, self.object_pointer(features.levels[2], image_of, found.logits))
 
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
-        """Segment from prompts and the mask to be corrected, `last` (N, H/4, W/4) logits."""
-        maps = draw(prompts, last)
+        """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits."""
+        before = last.sigmoid().unsqueeze(1)
+        maps = draw(prompts, F.avg_pool2d(before, 2))
         fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.prompt_encoder(maps, features, image_of)
         same = read(key, key.unsqueeze(1), value.unsqueeze(1), None)
-        before = maps[:, 4:5]
+        same_fine = read(fine_key, fine_key.unsqueeze(1), fine_value.unsqueeze(1), None)
         evidence = Evidence(
             trusted=same,
-            fine=read(fine_key, fine_key.unsqueeze(1), fine_value.unsqueeze(1), None),
+            fine=same_fine,
             recent=same,
+            fine_recent=same_fine,
             prompt=value,
-            moved=F.avg_pool2d(before, 2),
+            moved=F.avg_pool2d(before, 4),
             finest=before,
+            unlike=torch.zeros_like(maps[:, :1]),
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
@@ -130,16 +133,18 @@ class Nano(nn.Module):
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
         first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
-        trusted = unless_all(written[:, :first])
+        trusted, every = unless_all(written[:, :first]), unless_all(written)
         last = memory.logits.sigmoid().unsqueeze(1)
-        moved, finest = self.moved(features, previous, last, image_of)
+        moved, finest, unlike = self.moved(features, previous, last, image_of)
         evidence = Evidence(
             trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
             fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
-            recent=read(coarse, keys, values, unless_all(written)),
+            recent=read(coarse, keys, values, every),
+            fine_recent=read(fine, quarters(fine_keys), quarters(fine_values), every),
             prompt=torch.zeros_like(values[:, 0]),
             moved=moved,
             finest=finest,
+            unlike=unlike,
             last=last,
             pointer=self.pointer_read(memory.pointers, memory.pointed != EMPTY),
         )
@@ -148,19 +153,22 @@ class Nano(nn.Module):
 
     def moved(
         self, features: ImageFeatures, previous: ImageFeatures | None, last: Tensor, image_of: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """The last masks (N, 1, H/4, W/4) as they have moved since: at stride 8, and at stride 4."""
-        small = F.avg_pool2d(last, 2)
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The last masks (N, 1, H/2, W/2) as they have moved since, at stride 8 and at stride 2, and how
+        uncertain the second is, at stride 4."""
+        small = F.avg_pool2d(last, 4)
         if previous is None:
-            return small, last
+            return small, last, torch.zeros_like(F.avg_pool2d(last, 2))
         fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
-        finest = self.finest_read(features.levels[5], previous.levels[5], last, image_of)
-        return self.local_read(fine, fine_before, small, image_of), finest
+        blocks = F.pixel_unshuffle(last, 2)
+        finest, unlike = self.finest_read(features.levels[5], previous.levels[5], blocks, image_of)
+        moved, _ = self.local_read(fine, fine_before, small, image_of)
+        return moved, F.pixel_shuffle(finest, 2), unlike
 
     def remember(
         self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
     ) -> Entry:
-        mask = prediction.logits.sigmoid().unsqueeze(1)
+        mask = F.avg_pool2d(prediction.logits.sigmoid().unsqueeze(1), 2)
         fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
@@ -177,14 +185,15 @@ def unless_all(usable: Tensor) -> Tensor | None:
     return None if bool(usable.all()) else usable
 
 
-def draw(prompts: Prompts, last: Tensor) -> Tensor:
+def draw(prompts: Prompts, before: Tensor) -> Tensor:
     """Prompts as PROMPT_MAPS maps at stride 4: (N, PROMPT_MAPS, H/4, W/4) in [0, 1].
 
-    Points are discs that fade out over about a hundredth of the frame; a box is filled; `last` is in logits.
+    Points are discs that fade out over about a hundredth of the frame; a box is filled; `before`
+    (N, 1, H/4, W/4) is the mask to be corrected.
     """
-    h, w = last.shape[-2:]
-    y = (torch.arange(h, device=last.device) + 0.5) / h
-    x = (torch.arange(w, device=last.device) + 0.5) / w
+    h, w = before.shape[-2:]
+    y = (torch.arange(h, device=before.device) + 0.5) / h
+    x = (torch.arange(w, device=before.device) + 0.5) / w
     side = math.sqrt(h * w)
     dx = (x.view(1, 1, 1, w) - prompts.points[:, :, 0, None, None]) * (w / side)
     dy = (y.view(1, 1, h, 1) - prompts.points[:, :, 1, None, None]) * (h / side)
@@ -195,13 +204,13 @@ def draw(prompts: Prompts, last: Tensor) -> Tensor:
     inside_x = (x >= low[:, :1]) & (x <= high[:, :1])
     inside_y = (y >= low[:, 1:]) & (y <= high[:, 1:])
     box = (inside_y.unsqueeze(2) & inside_x.unsqueeze(1)).float()
-    mask = shrunk(prompts.masks, last) * prompts.has_mask[:, None, None]
-    maps = (mask, on, off, box, last.sigmoid().float(), torch.ones_like(mask))
-    return torch.stack(maps, dim=1).to(last.dtype)
+    mask = shrunk(prompts.masks, before) * prompts.has_mask[:, None, None]
+    maps = (mask, on, off, box, before.squeeze(1).float(), torch.ones_like(mask))
+    return torch.stack(maps, dim=1).to(before.dtype)
 
 
 def shrunk(masks: Tensor, like: Tensor) -> Tensor:
-    """masks (N, H, W) averaged to the size of `like` (N, H/4, W/4)."""
+    """masks (N, H, W) averaged to the last two sizes of `like`."""
     return F.adaptive_avg_pool2d(masks, (like.shape[-2], like.shape[-1]))
 
 

@@ -15,9 +15,9 @@ class NanoConfig:
     multiple of 32. widths and depths: channels and blocks of the encoder at strides 4, 8, 16 and 32. fine,
     middle, coarse: channels of the features given to the decoder at strides 4, 8 and 16. key: channels of a
     memory key at stride 16, of which 4 tell the position; value: channels of a memory value there, of which 4
-    are the mask itself. fine_key and fine_value: likewise at stride 8, the mask being 1 of the value. window
-    and finest_window: sides of the neighbourhoods, at strides 8 and 4, in which the previous frame is read;
-    finest_key: channels of the keys this takes at stride 4.
+    are the mask itself, by quarters. fine_key and fine_value: likewise at stride 8. window and finest_window:
+    sides of the neighbourhoods, at strides 8 and 4, in which the previous frame is read; finest_key: channels
+    of the keys this takes at stride 4. detail: channels at stride 2, where masks get their outline.
     """
 
     image_side: int
@@ -33,6 +33,7 @@ class NanoConfig:
     window: int
     finest_key: int
     finest_window: int
+    detail: int
     pointer: int
     layout: MemoryLayout
 
@@ -53,10 +54,11 @@ NANO = NanoConfig(
     key=64,
     value=64,
     fine_key=32,
-    fine_value=32,
+    fine_value=35,
     window=7,
     finest_key=16,
     finest_window=5,
+    detail=8,
     pointer=64,
     layout=MemoryLayout(conditioning=2, recent=4, pointers=6, recent_stride=4),
 )

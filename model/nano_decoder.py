@@ -12,27 +12,34 @@ from .nano_config import NanoConfig
 from .nano_memory import Residual
 from .video_predictor import ImageFeatures, seen_by
 
+PRIORS = 6
+"""Masks read from memory that are added to the logits at stride 8."""
+
 
 class Evidence(NamedTuple):
     """What speaks for each of N objects in a frame.
 
-    trusted: (N, value, h, w) read from the prompted frames; recent: likewise from all remembered frames;
+    trusted: (N, value, h, w) read from the prompted frames; recent: likewise from all remembered frames; fine
+    and fine_recent: (N, fine_value, 2h, 2w) likewise at stride 8;
     prompt: (N, value, h, w) drawn prompts, zeros without; moved: (N, 1, 2h, 2w) the previous mask as it has
-    moved; finest: (N, 1, 4h, 4w) likewise; last: (N, 1, 4h, 4w) the previous mask itself; pointer: (N, D).
+    moved; finest: (N, 1, 8h, 8w) likewise; unlike: (N, 1, 4h, 4w) how uncertain that is; last: (N, 1, 8h, 8w)
+    the previous mask itself; pointer: (N, D).
     """
 
     trusted: Tensor
     fine: Tensor
     recent: Tensor
+    fine_recent: Tensor
     prompt: Tensor
     moved: Tensor
     finest: Tensor
+    unlike: Tensor
     last: Tensor
     pointer: Tensor
 
 
 class Decoded(NamedTuple):
-    """logits (N, H/4, W/4) of the masks; iou (N,) predicted, in [0, 1]; presence (N,) logit."""
+    """logits (N, H/2, W/2) of the masks; iou (N,) predicted, in [0, 1]; presence (N,) logit."""
 
     logits: Tensor
     iou: Tensor
@@ -50,40 +57,58 @@ class NanoDecoder(nn.Module):
         self.mix16 = nn.Sequential(Residual(width), Residual(width))
         self.down8 = nn.Conv2d(width, width // 2, 1)
         self.image8 = nn.Conv2d(config.middle, width // 2, 1)
-        self.evidence8 = nn.Conv2d(2 + config.fine_value, width // 2, 3, padding=1)
+        self.evidence8 = nn.Conv2d(2 + 2 * config.fine_value, width // 2, 3, padding=1)
         self.mix8 = nn.Sequential(Residual(width // 2), Residual(width // 2))
         self.down4 = nn.Conv2d(width // 2, width // 4, 1)
         self.image4 = nn.Conv2d(config.fine, width // 4, 1)
-        self.last4 = nn.Conv2d(2, width // 4, 3, padding=1)
-        self.finest_gain = nn.Parameter(torch.tensor(1.0))
+        self.last4 = nn.Conv2d(4, width // 4, 3, padding=1)
+        self.finest_gain = nn.Parameter(torch.tensor(3.0))
+        self.trust8 = nn.Conv2d(width // 2, PRIORS, 1)
+        self.trust4 = nn.Conv2d(width // 4, 1, 1)
         self.mix4 = Residual(width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, padding=1)
-        self.prior = nn.Conv2d(5, 1, 1)
+        self.down2 = nn.Conv2d(width // 4, config.detail, 1)
+        self.last2 = nn.Conv2d(2, config.detail, 3, padding=1)
+        self.mix2 = nn.Conv2d(config.detail, config.detail, 3, padding=1)
+        self.outline = nn.Conv2d(config.detail, 1, 3, padding=1)
+        for starts_at_zero in (self.outline, self.trust8, self.trust4):
+            nn.init.zeros_(starts_at_zero.weight)
+        self.prior = nn.Conv2d(PRIORS, 1, 1)
         nn.init.constant_(self.prior.weight, 2.0)
         nn.init.constant_(self.prior.bias, -3.0)  # type: ignore[arg-type]
         self.scores = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 2))
 
     def forward(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
         fine, middle, coarse = features.levels[:3]
+        last, finest = F.avg_pool2d(evidence.last, 2), F.avg_pool2d(evidence.finest, 2)
         read = torch.cat((evidence.trusted, evidence.recent, evidence.prompt), dim=1)
-        x16 = self.evidence16(read) + seen_by(self.image16(coarse), image_of) + self.near16(surroundings(evidence.last))
+        near = self.near16(surroundings(last))
+        x16 = self.evidence16(read) + seen_by(self.image16(coarse), image_of) + near
         x16 = self.mix16(F.relu(x16 + self.pointer16(evidence.pointer)[:, :, None, None]))
-        places = torch.cat((evidence.moved, F.avg_pool2d(evidence.last, 2), evidence.fine), dim=1)
+        last8 = F.avg_pool2d(last, 2)
+        places = torch.cat((evidence.moved, last8, evidence.fine, evidence.fine_recent), dim=1)
         x8 = double(self.down8(x16)) + seen_by(self.image8(middle), image_of) + self.evidence8(places)
         x8 = self.mix8(F.relu(x8))
-        x4 = (
-            double(self.down4(x8))
-            + seen_by(self.image4(fine), image_of)
-            + self.last4(torch.cat((evidence.last, evidence.finest), dim=1))
-        )
-        prior = double(self.prior(masks_in(evidence))) + self.finest_gain * (2 * evidence.finest - 1)
-        logits = (self.logits(self.mix4(F.relu(x4))) + prior).squeeze(1)
+        again = F.pixel_shuffle(evidence.fine[:, -4:], 2)
+        places = torch.cat((last, finest, again, evidence.unlike), dim=1)
+        x4 = double(self.down4(x8)) + seen_by(self.image4(fine), image_of) + self.last4(places)
+        x4 = self.mix4(F.relu(x4))
+        prior = self.prior(masks_in(evidence) * trust(self.trust8(x8)))
+        detail = seen_by(features.levels[6], image_of)
+        logits = self.with_outline(double(self.logits(x4) + double(prior)), x4, detail, evidence)
         return Decoded(logits, *self.score(x16, logits))
+
+    def with_outline(self, logits: Tensor, x4: Tensor, detail: Tensor, evidence: Evidence) -> Tensor:
+        """Logits (N, 1, H/2, W/2) made from coarser ones, by what only stride 2 shows: (N, H/2, W/2)."""
+        masks = torch.cat((evidence.last, evidence.finest), dim=1)
+        x2 = F.relu(double(self.down2(x4)) + detail + self.last2(masks))
+        moved = self.finest_gain * (2 * evidence.finest - 1) * double(trust(self.trust4(x4)))
+        return (logits + moved + self.outline(F.relu(self.mix2(x2)))).squeeze(1)
 
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted IoU and presence from the features under the mask, all of them, and the strongest
         anywhere."""
-        inside = pooled(x16, F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4))
+        inside = pooled(x16, F.avg_pool2d(logits.sigmoid().unsqueeze(1), 8))
         iou, presence = self.scores(torch.cat((inside, x16.mean((2, 3)), x16.amax((2, 3))), dim=1)).unbind(1)
         return iou.sigmoid(), presence
 
@@ -96,20 +121,26 @@ class ObjectPointer(nn.Module):
         self.mix = nn.Linear(2 * config.coarse, config.pointer)
 
     def forward(self, coarse: Tensor, image_of: Tensor, logits: Tensor) -> Tensor:
-        """coarse (B, coarse, h, w), logits (N, 4h, 4w) of the masks: (N, pointer)."""
-        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 4), seen_by(coarse, image_of)
+        """coarse (B, coarse, h, w), logits (N, 8h, 8w) of the masks: (N, pointer)."""
+        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 8), seen_by(coarse, image_of)
         pointer: Tensor = self.mix(torch.cat((pooled(x, mask), pooled(x, 1 - mask)), dim=1))
         return pointer
 
 
+def trust(x: Tensor) -> Tensor:
+    """How much to believe a mask that was read, for each place: 0 to 2."""
+    return 2 * x.sigmoid()
+
+
 def masks_in(evidence: Evidence) -> Tensor:
-    """The masks as they were read, untouched: trusted, recent, prompted, moved and fine: (N, 5, 2h, 2w).
+    """The masks as they were read, untouched: (N, PRIORS, 2h, 2w).
 
     Added to the logits, they make an untrained decoder one that copies, from which it learns to do better.
     """
     values = (evidence.trusted, evidence.recent, evidence.prompt)
     shuffled = (F.pixel_shuffle(value[:, -4:], 2) for value in values)
-    return torch.cat((*shuffled, evidence.moved, evidence.fine[:, -1:]), dim=1)
+    fine = (value[:, -4:].mean(1, keepdim=True) for value in (evidence.fine, evidence.fine_recent))
+    return torch.cat((*shuffled, evidence.moved, *fine), dim=1)
 
 
 def surroundings(last: Tensor) -> Tensor:

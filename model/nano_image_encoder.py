@@ -75,6 +75,7 @@ class NanoImageEncoder(nn.Module):
         self.merge8 = ConvNorm(config.middle, config.middle, 3)
         self.lateral4 = ConvNorm(w4, config.fine, 1)
         self.from8 = ConvNorm(config.middle, config.fine, 1)
+        self.detail = nn.Conv2d(w4 // 2, config.detail, 1)
         self.key = nn.Conv2d(config.coarse, config.key - 4, 1)
         self.fine_key = nn.Conv2d(config.middle + 3, config.fine_key - 4, 1)
         self.finest_key = nn.Conv2d(config.fine + 3, config.finest_key, 1)
@@ -85,10 +86,12 @@ class NanoImageEncoder(nn.Module):
         self.fine_position_sharpness = nn.Parameter(torch.tensor(math.log(16.0)))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8 and 16, and keys at strides 8
-        (fine_key channels), 16 (key) and 4 (finest_key). The product of two keys is their matching logit."""
+        """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8 and 16, keys at strides 8 (fine_key
+        channels), 16 (key) and 4 (finest_key), and features at stride 2. The product of two keys is their
+        matching logit."""
         images = (images - self.mean) / self.std
-        x4, x8, x16, x32 = self.backbone(images)
+        x2 = self.stem[:2](images)
+        x4, x8, x16, x32 = self.backbone(self.stem[2:](x2))
         coarse = self.lateral16(x16) + F.interpolate(self.lateral32(x32), size=x16.shape[-2:], mode="nearest")
         coarse = F.relu(self.merge16(F.relu(coarse)))
         middle = self.lateral8(x8) + F.interpolate(self.from16(coarse), size=x8.shape[-2:], mode="nearest")
@@ -96,11 +99,11 @@ class NanoImageEncoder(nn.Module):
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
         fine = F.relu(fine)
         keys = (self.fine_keys(middle, images), self.keys(coarse), self.finest_keys(fine, images))
-        return fine, middle, coarse, *keys
+        return fine, middle, coarse, *keys, self.detail(x2)
 
     def backbone(self, x: Tensor) -> list[Tensor]:
-        """Normalised images to features at strides 4, 8, 16 and 32."""
-        outputs = [self.stages[0](self.stem(x))]
+        """The stem's output to features at strides 4, 8, 16 and 32."""
+        outputs = [self.stages[0](x)]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
             outputs.append(stage(F.relu(down(outputs[-1]))))
         return outputs

@@ -27,13 +27,12 @@ class Residual(nn.Module):
 class ValueEncoder(nn.Module):
     """Maps at stride 4 (a mask, or drawn prompts) and the image's features to memory values.
 
-    The first map is also kept as it is, at stride 8: in the last four channels of the values at stride 16,
-    and in the last channel of the fine values at stride 8.
+    The first map is also kept as it is, in the last four channels of the values: by quarters of each place.
     """
 
     def __init__(self, maps: int, config: NanoConfig) -> None:
         super().__init__()
-        width, fine = config.value - 4, config.fine_value - 1
+        width, fine = config.value - 4, config.fine_value - 4
         self.down = nn.Sequential(
             nn.Conv2d(maps, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1), nn.ReLU()
         )
@@ -46,22 +45,24 @@ class ValueEncoder(nn.Module):
     def forward(self, maps: Tensor, features: ImageFeatures, image_of: Tensor) -> tuple[Tensor, Tensor]:
         """maps (N, maps, H/4, W/4) to values (N, value, h, w) and fine values (N, fine_value, 2h, 2w)."""
         middle, coarse = features.levels[1:3]
-        kept = F.avg_pool2d(maps[:, :1], 2)
+        kept = maps[:, :1]
         learned = self.mix(self.down(maps) + seen_by(self.image(coarse), image_of))
         fine = self.fine_mix(F.relu(self.fine_down(maps) + seen_by(self.fine_image(middle), image_of)))
-        return torch.cat((learned, F.pixel_unshuffle(kept, 2)), dim=1), torch.cat((fine, kept), dim=1)
+        value = torch.cat((learned, F.pixel_unshuffle(F.avg_pool2d(kept, 2), 2)), dim=1)
+        return value, torch.cat((fine, F.pixel_unshuffle(kept, 2)), dim=1)
 
 
 def read(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor | None) -> Tensor:
     """Attention from every place of a frame to every remembered place.
 
     query (N, K, h, w); keys (N, M, K, h, w); values (N, M, V, h, w); usable (N, M) bool, None where all slots
-    are: (N, V, h, w). The keys carry their own temperature. Channels are made the
-    last, contiguous dimension, without which torch takes a slow path.
+    are: (N, V, h, w). The keys carry their own temperature. Channels are made the last, contiguous dimension,
+    and keys as wide as values, without which torch takes a slow path.
     """
     n, m, _, h, w = keys.shape
-    q = query.flatten(2).transpose(1, 2).unsqueeze(1).contiguous()
-    k = keys.movedim(2, 4).reshape(n, 1, m * h * w, -1).contiguous()
+    wider = (0, max(0, values.shape[2] - keys.shape[2]))
+    q = F.pad(query.flatten(2).transpose(1, 2).unsqueeze(1), wider).contiguous()
+    k = F.pad(keys.movedim(2, 4).reshape(n, 1, m * h * w, -1), wider).contiguous()
     v = values.movedim(2, 4).reshape(n, 1, m * h * w, -1).contiguous()
     mask = None if usable is None else usable.repeat_interleave(h * w, dim=1).view(n, 1, 1, -1)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
@@ -81,18 +82,19 @@ class LocalRead(nn.Module):
         with torch.no_grad():
             self.bias[window**2 // 2] = 2.0
 
-    def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
-        """Keys now and before (B, K, h, w), masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now; beyond
-        the border all is zero."""
+    def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys now and before (B, K, h, w), masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond
+        the border all is zero. Then how unlike each place is to its best match: (N, 1, h, w) from 0 on."""
         now = now.contiguous()
-        matches = [(now * near).sum(1) for near in self.shifted(before.contiguous())]
-        weights = seen_by((torch.stack(matches, dim=1) + self.bias.view(-1, 1, 1)).softmax(1), image_of)
-        moved = (near * weights[:, i] for i, near in enumerate(self.shifted(masks.squeeze(1))))
-        return torch.stack(list(moved), dim=1).sum(1, keepdim=True)
+        matches = torch.stack([(now * near).sum(1) for near in self.shifted(before.contiguous())], dim=1)
+        weights = seen_by((matches + self.bias.view(-1, 1, 1)).softmax(1), image_of)
+        moved = (near * weights[:, i : i + 1] for i, near in enumerate(self.shifted(masks)))
+        cosine = matches.amax(1, keepdim=True) / now.square().sum(1, keepdim=True).clamp(min=1e-3)
+        return torch.stack(list(moved)).sum(0), seen_by((10 * (1 - cosine)).clamp(0, 5), image_of)
 
     def shifted(self, x: Tensor) -> list[Tensor]:
-        """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first (im2col)
-        takes four times as long on a CPU."""
+        """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first takes
+        four times as long on a CPU."""
         h, w = x.shape[-2:]
         padded = F.pad(x, [self.window // 2] * 4)
         offsets = range(self.window)

@@ -43,7 +43,7 @@ class Prompts(NamedTuple):
 class Prediction(NamedTuple):
     """N objects in one frame.
 
-    logits: (N, H/4, W/4) of the mask, H x W being the model's input size; iou: (N,) predicted IoU in [0, 1];
+    logits: (N, *mask) of the masks, in the mask size of `memory_shape`; iou: (N,) predicted IoU in [0, 1];
     presence: (N,) logit that the object is visible; pointer: (N, D) object pointer.
     """
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from keepsight.model.memory import Memory, empty, rows, write_conditioning, write_recent
 from keepsight.model.nano import Nano, draw
 from keepsight.model.nano_config import NANO
+from keepsight.model.nano_memory import LocalRead
 from keepsight.model.video_predictor import ImageFeatures, Prompts
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -80,7 +81,7 @@ def test_a_mask_prompt_alone_is_the_mask(model: Nano) -> None:
 
     found = model.condition(features_of(model, 0), image_of(2), 0, memory, prompts)
 
-    assert torch.equal(found.logits > 0, prompts.masks[:, ::4, ::4] > 0)
+    assert torch.equal(found.logits > 0, prompts.masks[:, ::2, ::2] > 0)
     assert (found.presence > 0).all()
 
 
@@ -182,7 +183,7 @@ def test_prompts_are_drawn_where_they_are() -> None:
         labels=torch.tensor([[1, 0], [2, 3]]),
     )
 
-    _, on, off, box, last, given = draw(prompts, torch.full((2, 64, 96), -10.0)).unbind(1)
+    _, on, off, box, before, given = draw(prompts, torch.full((2, 1, 64, 96), 0.25)).unbind(1)
 
     assert on[0, 32, 24] > 0.5 > on[0, 32, 72]
     assert off[0, 32, 72] > 0.5 > off[0, 32, 24]
@@ -190,8 +191,20 @@ def test_prompts_are_drawn_where_they_are() -> None:
     assert box[1].sum() == 48 * 24
     assert box[1, 16:, 24:48].all()
     assert box[0].max() == 0
-    assert last.max() < 1e-4
+    assert before.eq(0.25).all()
     assert given.min() == 1
+
+
+def test_masks_move_as_the_keys_around_them_moved() -> None:
+    before = torch.nn.functional.normalize(torch.randn(1, 8, 12, 12), dim=1) * 10
+    masks = torch.rand(3, 4, 12, 12)
+
+    moved, unlike = LocalRead(5)(before.roll((2, -1), (2, 3)), before, masks, image_of(3))
+
+    inside = (..., slice(3, 10), slice(2, 10))  # away from what the roll brought in from the other side
+    torch.testing.assert_close(moved[inside], masks.roll((2, -1), (2, 3))[inside], atol=1e-2, rtol=0)
+    assert unlike[inside].max() < 1e-3
+    assert unlike.max() > 1
 
 
 def test_the_memory_of_a_stream_without_end_is_of_one_size(model: Nano) -> None:

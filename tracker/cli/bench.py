@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from ..config import Engine
 
 
 def bench(
@@ -22,8 +25,13 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    peer: Annotated[str | None, typer.Option(help="Race on random weights against: transformers")] = None,
 ) -> None:
-    """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay."""
+    """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay.
+
+    With --peer: seconds a frame of the model alone beside another implementation's of the same network, on
+    the same random weights and frames, turn by turn, with the memory full; the ratio first.
+    """
     from tempfile import TemporaryDirectory
 
     from ..bench import draw_scene, measurements
@@ -31,9 +39,11 @@ def bench(
     from ..config import engine
     from .console import out
 
-    network = load_predictor(
-        engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
-    )
+    chosen = engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
+    if peer is not None:
+        race(peer, chosen, objects or [1, 3, 8], frames)
+        return
+    network = load_predictor(chosen)
     height, width = read_size(video)
     table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
     for count in objects or [1, 5]:
@@ -43,6 +53,21 @@ def bench(
                 times = (f"{1e3 * stage.median:.1f}" for stage in (*summary.stages, summary.step))
                 table.add_row(f"{count}: {way}", f"{summary.fps:.1f}", *times)
     out.print(table)
+
+
+def race(peer: str, chosen: Engine, objects: list[int], frames: int) -> None:
+    """Print a row as soon as it is known: with many objects a frame of the peer takes a minute on a CPU."""
+    from ..build import choose_device, configuration, sized
+    from ..peer import check_peer, races
+    from .console import out
+
+    config = check_peer(peer, chosen.model, sized(configuration(chosen.model), chosen.size))
+    out.print(f"{chosen.model} at {config.image_size}, float32, {frames} frames each; s a frame, medians")
+    for each in races(config, objects, frames, choose_device(chosen.device)):
+        out.print(
+            f"{each.objects} objects: {each.ratio:.2f} times {peer}'s speed "
+            f"({median(each.ours):.2f} against {median(each.peers):.2f})"
+        )
 
 
 def read_size(text: str) -> tuple[int, int]:

@@ -59,10 +59,7 @@ def begin(prompted: Mapping[int, int]) -> tuple[TruthScores, ...]:
 def with_frame(scores: Iterable[TruthScores], truth: IndexMap, result: Result) -> tuple[TruthScores, ...]:
     """The scores with one more frame counted; truth (H, W) has the object ids that the tracks should have."""
     masks = {track.object_id: track.mask for track in result.tracks}
-    return tuple(
-        one if result.frame.index < one.since else _count(one, truth, masks)
-        for one in scores
-    )
+    return tuple(one if result.frame.index < one.since else _count(one, truth, masks) for one in scores)
 
 
 def truth_table(scores: Iterable[TruthScores]) -> Table:

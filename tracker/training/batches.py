@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 def make_batch(library: Library, recipe: Recipe, step: int, rank: int) -> Batch:
     random = np.random.default_rng((recipe.seed, step, rank))
     stage = recipe.stage_at(step)
-    size = stage.sizes[random.integers(len(stage.sizes))]
+    size = stage.sizes[np.random.default_rng((recipe.seed, step)).integers(len(stage.sizes))]
     settings = ClipSettings(stage.frames, size, stage.objects)
     clips = [make_clip(library, settings, random) for _ in range(stage.clips)]
     clip_of = np.repeat(np.arange(len(clips)), [len(clip.targets) for clip in clips])

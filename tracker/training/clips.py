@@ -16,8 +16,8 @@ from .motion import Motion, Vigour, sample_motion
 
 DISTRACTOR = 255
 """Id of what is pasted but is nobody's target."""
-CALM = 0.25
-"""How much slower everything moves in a calm clip: as a camera sees it, a few pixels from frame to frame."""
+CALM = 0.35
+"""How fast everything moves in a calm clip at most, 1 being the usual: a few pixels from frame to frame."""
 SMALLEST = 0.0015
 """The share of the first frame that a target covers at least."""
 
@@ -34,9 +34,11 @@ class Clip:
 
 @dataclass(frozen=True, slots=True)
 class ClipSettings:
-    """frames T; size (H, W); most objects as targets; and chances in [0, 1]: of look-alikes beside an object, of
-    a small thing that it carries, of slow motion in the whole clip, of an object that leaves and returns, of a
-    photo with its own objects as the background."""
+    """frames T; size (H, W); most objects as targets; and chances in [0, 1].
+
+    twin: look-alikes beside an object; rider: a small thing that it carries; calm: slow motion in the whole
+    clip; excursion: an object that leaves and returns; whole_photo: a background with objects of its own.
+    """
 
     frames: int
     size: tuple[int, int]
@@ -60,7 +62,7 @@ class Layer:
 def make_clip(library: Library, settings: ClipSettings, random: np.random.Generator) -> Clip:
     """Draws clips until one has a target that is visible in frame 0."""
     while True:
-        pace = CALM if random.random() < settings.calm else 1.0
+        pace = CALM * random.random() if random.random() < settings.calm else 1.0
         layers = [base_layer(library, settings, pace, random)]
         layers += pasted_layers(library, settings, pace, random, first_id=int(layers[0].ids.max()) + 1)
         rendered = [render(layers, t, settings.size) for t in range(settings.frames)]
@@ -72,7 +74,7 @@ def make_clip(library: Library, settings: ClipSettings, random: np.random.Genera
 
 
 def visible_targets(ids: Array, most: int, random: np.random.Generator) -> tuple[int, ...]:
-    """At most `most` of the ids that cover at least `SMALLEST` of the first frame, the larger the likelier."""
+    """At most `most` of the ids that cover at least `SMALLEST` of the first frame, rather the larger ones."""
     share = np.bincount(ids.ravel(), minlength=256)[1:DISTRACTOR] / ids.size
     fit = np.flatnonzero(share >= SMALLEST)
     if not len(fit):
@@ -82,9 +84,7 @@ def visible_targets(ids: Array, most: int, random: np.random.Generator) -> tuple
     return tuple(int(i) + 1 for i in chosen)
 
 
-def base_layer(
-    library: Library, settings: ClipSettings, pace: float, random: np.random.Generator
-) -> Layer:
+def base_layer(library: Library, settings: ClipSettings, pace: float, random: np.random.Generator) -> Layer:
     """The background: a photo with its own objects as targets, or a picture without."""
     height, width = settings.size
     if random.random() < settings.whole_photo:
@@ -131,8 +131,8 @@ def pasted_layers(
 def beside(
     layer: Layer, place: tuple[float, float], names: Iterator[int], random: np.random.Generator
 ) -> list[tuple[Array, Array, tuple[float, float]]]:
-    """One to three look-alikes of a layer as (picture, ids, place), standing near it, some in other light; what
-    one carries has a name of its own as well."""
+    """One to three look-alikes of a layer as (picture, ids, place), near it, some in other light; what one
+    carries has a name of its own as well."""
     side = float(np.sqrt(layer.ids.shape[0] * layer.ids.shape[1]))
     twins = []
     for _ in range(random.integers(1, 4)):

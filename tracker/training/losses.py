@@ -16,7 +16,7 @@ def loss_of(found: Decoded, truth: Tensor) -> Tensor:
     """The loss of N masks in one frame against truth (N, H/2, W/2) in [0, 1]: cross-entropy of the hardest
     quarter of pixels, area overlap, presence, and the predicted IoU against the one reached. Hidden objects
     are judged by presence and, lightly, by an empty mask."""
-    logits = F.interpolate(found.logits.unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
+    logits = found.logits
     visible = (truth.mean((1, 2)) > VISIBLE).to(logits.dtype)
     pixels = F.binary_cross_entropy_with_logits(logits, truth, reduction="none").flatten(1)
     hardest = pixels.topk(pixels.shape[1] // 4, dim=1).values.mean(1)
@@ -26,7 +26,7 @@ def loss_of(found: Decoded, truth: Tensor) -> Tensor:
     return (mask + 0.5 * presence + 0.5 * iou).mean()
 
 
-def tversky(mask: Tensor, truth: Tensor, missed: float = 0.65) -> Tensor:
+def tversky(mask: Tensor, truth: Tensor, missed: float = 0.55) -> Tensor:
     """Dice with the price of missed pixels raised from a half to `missed`, and of extra ones lowered alike:
     what a mask loses in one frame it seldom gets back in the next (Salehi et al. 2017)."""
     overlap = (mask * truth).sum((1, 2))

@@ -58,15 +58,15 @@ def prompted_frame(
     """Losses, the logits to be remembered, and the logits found in frame 0."""
     truth = batch.targets[:, 0]
     prompts = draw_prompts(truth, recipe.prompts, random)
-    last = truth.new_full((len(truth), truth.shape[-2] // 2, truth.shape[-1] // 2), NO_OBJECT_LOGIT)
+    last = torch.full_like(truth, NO_OBJECT_LOGIT)
     found = model.segment(features, batch.clip_of, last, prompts)
     losses = [loss_of(found, truth)]
     if torch.rand((), generator=random) < recipe.prompts.corrected:
-        clicks = corrections(truth, upsampled(found), random)
+        clicks = corrections(truth, found.logits.detach(), random)
         last = torch.where(prompts.has_mask[:, None, None], rough(truth, random), found.logits.detach())
         found = model.segment(features, batch.clip_of, last, clicks)
         losses.append(loss_of(found, truth))
-    true = F.avg_pool2d(truth, 2) * 20 - 10
+    true = truth * 20 - 10
     use_truth = prompts.has_mask | (
         torch.rand(len(truth), generator=random) < recipe.prompts.remembered_truth
     )
@@ -101,19 +101,14 @@ def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
 
 
 def rough(truth: Tensor, random: torch.Generator) -> Tensor:
-    """The true masks (N, H/2, W/2), grown or worn and with blobs: logits (N, H/4, W/4)."""
-    true = F.avg_pool2d(truth, 2).unsqueeze(1)
-    worn = -F.max_pool2d(-true, 3, 1, 1)
-    grown = F.max_pool2d(true, 3, 1, 1)
+    """The true masks (N, H/2, W/2), grown or worn and with blobs: logits of their size."""
+    true = truth.unsqueeze(1)
+    worn = -F.max_pool2d(-true, 5, 1, 2)
+    grown = F.max_pool2d(true, 5, 1, 2)
     mask = torch.where((torch.rand(len(truth), generator=random) < 0.5)[:, None, None, None], worn, grown)
     return corrupted(mask.squeeze(1) * 20 - 10, 0.7, random)
 
 
-def upsampled(found: Decoded) -> Tensor:
-    return F.interpolate(found.logits.detach().unsqueeze(1), scale_factor=2.0, mode="bilinear").squeeze(1)
-
-
 def mean_iou(logits: Tensor, truth: Tensor) -> Tensor:
-    logits = F.interpolate(logits.detach().unsqueeze(1), size=truth.shape[-2:], mode="bilinear").squeeze(1)
     visible = truth.mean((1, 2)) > 0.001
-    return (reached_iou(logits, truth) * visible).sum() / visible.sum().clamp(min=1)
+    return (reached_iou(logits.detach(), truth) * visible).sum() / visible.sum().clamp(min=1)
