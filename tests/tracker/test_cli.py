@@ -47,6 +47,7 @@ def keepsight(
     """`keepsight("run", …)` as it would be typed, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Said:
