@@ -12,12 +12,11 @@ def models() -> None:
     from ..weights import LICENCE, whereabouts
     from .console import out
 
-    right = {"justify": "right", "no_wrap": True}
     table = Table(
         Column("model", no_wrap=True),
-        Column("parameters", **right),
-        Column("size", **right),
-        Column("input of 1280×720", **right),
+        Column("parameters", justify="right", no_wrap=True),
+        Column("size", justify="right", no_wrap=True),
+        Column("input", no_wrap=True),
         Column("licence", no_wrap=True),
         Column("weights", overflow="fold"),
     )
@@ -30,7 +29,7 @@ def models() -> None:
             name,
             f"{count / 1e6:.1f} M",
             f"{size / 1e6:.0f} MB",
-            f"{width}×{height}",
+            f"{width}×{height} of 1280×720",
             LICENCE,
             whereabouts(name),
         )
