@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 import re
 from pathlib import Path
@@ -72,7 +73,9 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as weights: {first_line(error)}") from None
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
+        damaged = error.errno == errno.EINVAL  # what torch meets past the end of a file that was cut off
+        why = "it was cut off" if damaged else error.strerror or str(error)
+        raise ConfigError(f"{path}: cannot be read as weights: {why}") from None
 
 
 def read_pt(path: Path) -> dict[str, Tensor]:
