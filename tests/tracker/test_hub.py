@@ -16,7 +16,7 @@ from keepsight.tracker.weights import PUBLISHED, find_weights, hub_file, whereab
 from tests.peers.hub import COMMIT, Hub
 
 CHUNK = 10 * 1024 * 1024
-"""Bytes that the Hub's library keeps at a time: what it has of a broken-off download is a multiple of this."""
+"""Bytes that the Hub's library keeps at a time: a download that breaks off leaves a multiple of this."""
 
 
 @pytest.fixture
