@@ -36,7 +36,7 @@ class Perceiver(nn.Module):
         whole = self.read(self.whole.expand(n, -1, -1), cells.flatten(1, 2), self.places)
         windows = to_windows(cells, h // self.side).flatten(1, 2)
         each = self.read(self.windows.repeat(n, 1)[:, None], windows, None)
-        tokens = self.norm(torch.cat([whole, each.view(n, -1, c)], dim=1))
+        tokens: Tensor = self.norm(torch.cat([whole, each.view(n, -1, c)], dim=1))
         return tokens.transpose(1, 2).reshape(n, c, -1, self.side)
 
     def read(self, latents: Tensor, cells: Tensor, places: Tensor | None) -> Tensor:

@@ -140,7 +140,8 @@ class ChannelWeights(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         mean = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.excite(F.relu(self.squeeze(mean))).sigmoid()
+        weights: Tensor = self.excite(F.relu(self.squeeze(mean))).sigmoid()
+        return x * weights
 
 
 def channel_mixer(width: int) -> nn.Sequential:
