@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PACKAGES := model streams tracker
+ORACLE := timm torchvision pillow  # what tests compare EdgeTAM with, apart from the rest: see tests/oracle.py
 
 .PHONY: demo test dev lint bench clean
 
@@ -33,6 +34,7 @@ $(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/developing: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade --target $(VENV)/oracle $(ORACLE)
 	touch $@ $(VENV)/installed
 
 .links/keepsight:

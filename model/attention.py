@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -41,38 +43,53 @@ class Attention(nn.Module):
         return mixed
 
 
-class RopeAttention(Attention):
-    """Attention whose queries and keys are rotated by their (x, y) in a grid (RoFormer; SAM 2, section 4)."""
+class Rotations(NamedTuple):
+    """cos, sin: (L, channels / 2) of the angles by which the channels of L tokens are turned."""
 
     cos: Tensor
     sin: Tensor
 
-    def __init__(self, dim: int, heads: int, grid: tuple[int, int], key_dim: int | None = None) -> None:
+
+class RopeAttention(Attention):
+    """Attention whose queries and keys are rotated by their place (RoFormer; SAM 2, section 4)."""
+
+    cos: Tensor
+    sin: Tensor
+    key_cos: Tensor
+    key_sin: Tensor
+
+    def __init__(
+        self, dim: int, heads: int, queries: Rotations, keys: Rotations, key_dim: int | None = None
+    ) -> None:
         super().__init__(dim, dim, heads, key_dim)
-        cos, sin = rotations(dim // heads, grid)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.register_buffer("cos", queries.cos, persistent=False)
+        self.register_buffer("sin", queries.sin, persistent=False)
+        self.register_buffer("key_cos", keys.cos, persistent=False)
+        self.register_buffer("key_sin", keys.sin, persistent=False)
 
     def forward(
         self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None, unplaced: int = 0
     ) -> Tensor:
-        """query: (N, h*w, dim); key, value: (N, S*h*w + unplaced, key_dim), S grids, then tokens without a
-        place; keep as in `Attention`."""
+        """query: (N, Lq, dim); key, value: (N, S*Lk + unplaced, key_dim), Lq and Lk as rotations were given,
+        the last `unplaced` tokens not rotated; keep as in `Attention`."""
         q, k, v = self.project(query, key, value)
         placed, rest = torch.split(k, [k.shape[2] - unplaced, unplaced], dim=2)
-        k = torch.cat([self.rotate(placed), rest], dim=2) if unplaced else self.rotate(placed)
-        return self.attend(self.rotate(q), k, v, keep)
-
-    def rotate(self, x: Tensor) -> Tensor:
-        """x: (N, heads, S*h*w, channels), each neighbouring pair of channels a point in the plane."""
-        objects, heads, _, channels = x.shape
-        even, odd = x.view(objects, heads, -1, len(self.cos), channels // 2, 2).unbind(-1)
-        turned = torch.stack([even * self.cos - odd * self.sin, even * self.sin + odd * self.cos], dim=-1)
-        return turned.flatten(-2).flatten(2, 3)
+        placed = rotate(placed, self.key_cos, self.key_sin)
+        k = torch.cat([placed, rest], dim=2) if unplaced else placed
+        return self.attend(rotate(q, self.cos, self.sin), k, v, keep)
 
 
-def rotations(channels: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Cosine and sine (h * w, channels / 2) of all cells' angles: half of the pairs turn by x, half by y."""
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """x: (N, heads, S*L, channels), each neighbouring pair of channels a point in the plane; cos, sin: (L,
+    channels / 2)."""
+    objects, heads, _, channels = x.shape
+    even, odd = x.view(objects, heads, -1, len(cos), channels // 2, 2).unbind(-1)
+    turned = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1)
+    return turned.flatten(-2).flatten(2, 3)
+
+
+def rotations(channels: int, grid: tuple[int, int]) -> Rotations:
+    """The rotations of all h * w cells of a grid: half of the pairs turn by x, half by y."""
     h, w = grid
     speed = 10_000 ** -(torch.arange(0, channels // 2, 2) / (channels // 2))
     by_x = torch.arange(w)[:, None] * speed
@@ -81,4 +98,4 @@ def rotations(channels: int, grid: tuple[int, int]) -> tuple[Tensor, Tensor]:
     angle = torch.cat([by_x[None].expand(h, w, pairs), by_y[:, None].expand(h, w, pairs)], dim=2).flatten(
         0, 1
     )
-    return angle.cos(), angle.sin()
+    return Rotations(angle.cos(), angle.sin())

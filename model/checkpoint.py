@@ -1,4 +1,4 @@
-"""Official SAM 2 checkpoints and their Hugging Face twins, renamed to this package's keys. Pure: no files."""
+"""Official SAM 2 and EdgeTAM checkpoints and their Hugging Face twins under our keys. Pure: no files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-Family = Literal["sam2", "sam2.1"]
+Family = Literal["sam2", "sam2.1", "edgetam"]
 State = dict[str, Tensor]
 Renames = tuple[tuple[str, str], ...]
 
@@ -30,8 +30,29 @@ CORNERS = 4
 UNUSED = frozenset({"no_mem_pos_enc", "no_memory_positional_encoding"})
 """Saved, but read by no published network: features without a memory get an embedding and no position."""
 
+REPVIT: Renames = (
+    (r"^(image_encoder\.trunk)\.(?:body|timm_model)\.", r"\1."),
+    (r"^(image_encoder\.trunk)\.stages_(\d)\.", r"\1.stages.\2."),
+    (r"^(image_encoder\.trunk\.stem)\.conv1\.", r"\1.0."),
+    (r"^(image_encoder\.trunk\.stem)\.conv2\.", r"\1.2."),
+    (r"\.downsample\.pre_block\.", ".halving.block."),
+    (r"\.downsample\.spatial_downsample\.", ".halving.shrink."),
+    (r"\.downsample\.channel_downsample\.", ".halving.widen."),
+    (r"\.downsample\.ffn\.", ".halving.channel_mixer."),
+    (r"\.token_mixer\.conv\.", ".places.0.wide."),
+    (r"\.token_mixer\.conv1\.", ".places.0.point."),
+    (r"\.se\.fc1\.", ".weights.squeeze."),
+    (r"\.se\.fc2\.", ".weights.excite."),
+    (r"\.channel_mixer\.conv1\.", ".channels.0."),
+    (r"\.channel_mixer\.conv2\.", ".channels.2."),
+    (r"^(image_encoder\.trunk\..+)\.c\.", r"\1.0."),
+    (r"^(image_encoder\.trunk\..+)\.bn\.", r"\1.1."),
+)
+"""Of the layout in which both keep EdgeTAM's image trunk."""
+
 OFFICIAL: Renames = (
     (r"^image_encoder\.trunk\.patch_embed\.proj\.", "image_encoder.trunk.patch_embed."),
+    *REPVIT,
     *(
         (rf"^image_encoder\.neck\.convs\.{i}\.conv\.", f"image_encoder.lateral_{n}.")
         for i, n in enumerate(LATERALS)
@@ -54,6 +75,16 @@ OFFICIAL: Renames = (
     (r"^memory_encoder\.mask_downsampler\.encoder\.", "memory_encoder.mask_downsampler."),
     (r"^memory_encoder\.pix_feat_proj\.", "memory_encoder.feature_projection."),
     (r"^memory_encoder\.fuser\.layers\.", "memory_encoder.fuser."),
+    (r"^spatial_perceiver\.latents$", "perceiver.whole"),
+    (r"^spatial_perceiver\.latents_2d$", "perceiver.windows"),
+    (r"^spatial_perceiver\.", "perceiver."),
+    (r"^(perceiver\.layers\.\d)\.attn\.norm_x\.", r"\1.norm_cells."),
+    (r"^(perceiver\.layers\.\d)\.attn\.norm_latents\.", r"\1.norm_latents."),
+    (r"^(perceiver\.layers\.\d)\.self_attn\.norm\.", r"\1.norm_self."),
+    (r"^(perceiver\.layers\.\d)\.attn\.", r"\1.cross_attn."),
+    (r"^(perceiver\..+_attn)\.to_(q|kv|out)\.", r"\1.\2_proj."),
+    (r"^(perceiver\..+)\.ff\.", r"\1.mlp."),
+    (r"^(perceiver\..+)\.self_ff\.", r"\1.self_mlp."),
     (r"^maskmem_tpos_enc$", "frame_times"),
     (r"^no_mem_embed$", "no_memory"),
     (r"^no_obj_ptr$", "no_object_pointer"),
@@ -69,6 +100,7 @@ _THREE_LAYERS = r"(mask_decoder\.(?:mask_heads\.\d|iou_head|presence_head)|point
 HUGGING_FACE: Renames = (
     (r"^vision_encoder\.backbone\.", "image_encoder.trunk."),
     (r"^image_encoder\.trunk\.patch_embed\.projection\.", "image_encoder.trunk.patch_embed."),
+    *REPVIT,
     *(
         (rf"^vision_encoder\.neck\.convs\.{i}\.", f"image_encoder.lateral_{n}.")
         for i, n in enumerate(LATERALS)
@@ -107,6 +139,17 @@ HUGGING_FACE: Renames = (
     (r"^(memory_encoder\.fuser\.\d+)\.pointwise_conv(\d)\.", r"\1.pwconv\2."),
     (r"^(memory_encoder\.fuser\.\d+)\.scale$", r"\1.gamma"),
     (r"^memory_encoder\.projection\.", "memory_encoder.out_proj."),
+    (r"^(memory_attention\.layers\.\d)\.mlp\.up_proj\.", r"\1.linear1."),
+    (r"^(memory_attention\.layers\.\d)\.mlp\.down_proj\.", r"\1.linear2."),
+    (r"^spatial_perceiver\.latents_1d$", "perceiver.whole"),
+    (r"^spatial_perceiver\.latents_2d$", "perceiver.windows"),
+    (r"^spatial_perceiver\.", "perceiver."),
+    (r"^(perceiver\.layers\.\d)\.layer_norm_input\.", r"\1.norm_cells."),
+    (r"^(perceiver\.layers\.\d)\.cross_attention\.", r"\1.cross_attn."),
+    (r"^(perceiver\.layers\.\d)\.self_attention\.", r"\1.self_attn."),
+    (r"^(perceiver\..+mlp)\.layer_norm\.", r"\1.0."),
+    (r"^(perceiver\..+mlp)\.up_proj\.", r"\1.1."),
+    (r"^(perceiver\..+mlp)\.down_proj\.", r"\1.3."),
     (r"^memory_temporal_positional_encoding$", "frame_times"),
     (r"^no_memory_embedding$", "no_memory"),
     (r"^occlusion_spatial_embedding_parameter$", "occluded"),
@@ -123,24 +166,33 @@ HUGGING_FACE: Renames = (
 
 
 def convert(weights: Mapping[str, Tensor]) -> Converted:
-    """Rename a checkpoint's state dict; the two layouts are told apart by their keys.
+    """Rename a checkpoint's state dict: official, Hugging Face's or our own, told apart by its keys.
 
     Every key that a network reads is carried over: a strict `load_state_dict` shows what is missing and what
-    is too much. Raises ValueError where the keys are of neither layout.
+    is too much. Raises ValueError where the keys are of no layout.
     """
-    if "image_encoder.trunk.pos_embed" in weights:
-        state = renamed(weights, OFFICIAL)
-    elif "vision_encoder.backbone.pos_embed" in weights:
-        state = renamed(one_frequency_table(weights), HUGGING_FACE)
-    else:
-        some = ", ".join(sorted(weights)[:3]) or "none"
-        raise ValueError(f"not the weights of a SAM 2 network: their keys are {some}…")
-    return Converted("sam2.1" if "occluded" in state else "sam2", reshaped(joined(state)))
+    state = under_our_keys(weights)
+    if "perceiver.whole" in state:
+        return Converted("edgetam", state)
+    return Converted("sam2.1" if "occluded" in state else "sam2", state)
+
+
+def under_our_keys(weights: Mapping[str, Tensor]) -> State:
+    if "mask_decoder.tokens" in weights:
+        return dict(weights)
+    if any(key.startswith("sam_mask_decoder.") for key in weights):
+        return reshaped(joined(renamed(weights, OFFICIAL)))
+    if any(key.startswith("vision_encoder.") for key in weights):
+        return reshaped(joined(renamed(one_frequency_table(weights), HUGGING_FACE)))
+    some = ", ".join(sorted(weights)[:3]) or "none"
+    raise ValueError(f"not the weights of a SAM 2 network: their keys are {some}…")
 
 
 def name_of(converted: Converted) -> str:
     """The published name, like "sam2.1-tiny". Raises ValueError for a size that was never published."""
-    width = len(converted.state["image_encoder.trunk.patch_embed.weight"])
+    if converted.family == "edgetam":
+        return "edgetam"
+    width = len(converted.state.get("image_encoder.trunk.patch_embed.weight", ()))
     depth = sum(key.endswith(".attn.qkv.weight") for key in converted.state)
     if (width, depth) not in SIZES:
         raise ValueError(
@@ -174,12 +226,17 @@ def one_frequency_table(weights: Mapping[str, Tensor]) -> State:
 
 
 def joined(state: State) -> State:
-    """With the tokens of the mask decoder in one tensor, and the point embeddings too."""
+    """With the tokens of the mask decoder in one tensor, and so the point embeddings, and each key and value
+    projection of the perceiver."""
     tokens = [
         f"mask_decoder.{name}_token{s}.weight" for name, s in (("obj_score", ""), ("iou", ""), ("mask", "s"))
     ]
     points = [f"prompt_encoder.point_embed.{label}" for label in range(CORNERS)]
-    return join(join(state, tokens, "mask_decoder.tokens"), points, "prompt_encoder.point_embed")
+    state = join(join(state, tokens, "mask_decoder.tokens"), points, "prompt_encoder.point_embed")
+    for key in [key for key in state if re.fullmatch(r"perceiver\..+_attn\.k_proj\.weight", key)]:
+        value, both = key.replace(".k_proj.", ".v_proj."), key.replace(".k_proj.", ".kv_proj.")
+        state = join(state, [key, value], both)
+    return state
 
 
 def join(state: State, keys: list[str], into: str) -> State:

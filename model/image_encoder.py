@@ -1,4 +1,4 @@
-"""The image encoder of SAM 2 (section 4): Hiera and a feature pyramid, run once per frame for all objects."""
+"""The image encoder of SAM 2 (section 4): a trunk and a feature pyramid, once per frame for all objects."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .hiera import Hiera
-from .sam2_config import Sam2Config
+from .repvit import RepVit
+from .sam2_config import HieraConfig, Sam2Config
 from .video_predictor import ImageFeatures
 
 RGB_MEAN = (0.485, 0.456, 0.406)
@@ -28,7 +29,7 @@ class ImageEncoder(nn.Module):
         finest, fine, middle, coarse = config.trunk.widths
         self.register_buffer("mean", torch.tensor(RGB_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(RGB_STD).view(3, 1, 1), persistent=False)
-        self.trunk = Hiera(config.trunk, config.image_size)
+        self.trunk = trunk(config)
         self.lateral_coarse = nn.Linear(coarse, config.dim)
         self.lateral_middle = nn.Linear(middle, config.dim)
         self.lateral_fine = nn.Linear(fine, config.dim)
@@ -49,6 +50,12 @@ class ImageEncoder(nn.Module):
                 top,
             )
         )
+
+
+def trunk(config: Sam2Config) -> Hiera | RepVit:
+    if isinstance(config.trunk, HieraConfig):
+        return Hiera(config.trunk, config.image_size)
+    return RepVit(config.trunk)
 
 
 def through(x: Tensor, first: nn.Linear, second: nn.Linear) -> Tensor:

@@ -23,6 +23,24 @@ class LayerNorm2d(nn.LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
+class ConvNorm(nn.Sequential):
+    """A convolution and its batch norm; `fuse` folds the second into the first for inference."""
+
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> None:
+        conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+        super().__init__(conv, nn.BatchNorm2d(outputs))
+
+    def fuse(self) -> None:
+        self[0], self[1] = self.fused(), nn.Identity()
+
+    def fused(self) -> nn.Conv2d:
+        """One convolution that does the same in evaluation mode."""
+        conv, norm = self[0], self[1]
+        assert isinstance(conv, nn.Conv2d)
+        assert isinstance(norm, nn.BatchNorm2d)
+        return nn.utils.fuse_conv_bn_eval(conv, norm)
+
+
 class MLP(nn.Module):
     """Linear layers of the given widths with an activation between them, on the last axis."""
 

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import RopeAttention
+from .attention import RopeAttention, rotations
 from .layers import of_objects, sine_positions
 from .memory import EMPTY, Memory
+from .perceiver import remembered_rotations
 from .sam2_config import Sam2Config
 
 
@@ -52,11 +53,13 @@ class MemoryAttentionLayer(nn.Module):
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
-        dim, heads, grid = config.dim, config.attention_heads, config.grid
+        dim, heads = config.dim, config.attention_heads
+        here = rotations(dim // heads, config.grid)
+        remembered = remembered_rotations(dim // heads, config)
         self.norm1 = nn.LayerNorm(dim)
-        self.self_attn = RopeAttention(dim, heads, grid)
+        self.self_attn = RopeAttention(dim, heads, here, here)
         self.norm2 = nn.LayerNorm(dim)
-        self.cross_attn_image = RopeAttention(dim, heads, grid, key_dim=config.memory_dim)
+        self.cross_attn_image = RopeAttention(dim, heads, here, remembered, config.memory_dim)
         self.norm3 = nn.LayerNorm(dim)
         self.linear1 = nn.Linear(dim, config.attention_mlp)
         self.linear2 = nn.Linear(config.attention_mlp, dim)

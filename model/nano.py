@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import ConvNorm
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
-from .nano_image_encoder import ConvNorm, NanoImageEncoder
+from .nano_image_encoder import NanoImageEncoder
 from .nano_memory import LocalRead, PointerRead, ValueEncoder, read
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 

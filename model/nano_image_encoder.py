@@ -8,24 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import ConvNorm
 from .nano_config import NanoConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
 IMAGE_STD = (0.229, 0.224, 0.225)
-
-
-class ConvNorm(nn.Sequential):
-    """A convolution and its batch norm; `fuse` folds the second into the first for inference."""
-
-    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> None:
-        conv = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
-        super().__init__(conv, nn.BatchNorm2d(outputs))
-
-    def fuse(self) -> None:
-        conv, norm = self[0], self[1]
-        assert isinstance(conv, nn.Conv2d)
-        assert isinstance(norm, nn.BatchNorm2d)
-        self[0], self[1] = nn.utils.fuse_conv_bn_eval(conv, norm), nn.Identity()
 
 
 class Block(nn.Module):

@@ -1,4 +1,8 @@
-"""SAM 2 (Ravi et al. 2024, "SAM 2: segment anything in images and videos") as a streaming video predictor."""
+"""SAM 2 (Ravi et al. 2024, "SAM 2: segment anything in images and videos") as a streaming video predictor.
+
+EdgeTAM (Zhou et al. 2025) is the same of two other parts: its image trunk, and a perceiver that shortens what
+is remembered.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .image_encoder import ImageEncoder
-from .layers import MLP, of_objects, sine_positions, sine_times
+from .layers import MLP, of_objects, sine_times
 from .mask_decoder import MaskDecoder, choose
 from .memory import EMPTY, Entry, Memory, MemoryLayout, MemoryShape
 from .memory_attention import MemoryAttention, Slots, join, memory_tokens, pointer_tokens, recent_slots
 from .memory_encoder import MemoryEncoder
+from .perceiver import Perceiver, remembered_places
 from .prompt_encoder import PADDING, PromptEncoder
+from .repvit import RepVit
 from .sam2_config import Sam2Config
 from .video_predictor import ImageFeatures, Prediction, Prompts
 
@@ -37,6 +43,9 @@ class Sam2(nn.Module):
         self.prompt_encoder = PromptEncoder(config)
         self.mask_decoder = MaskDecoder(config)
         self.memory_encoder = MemoryEncoder(config)
+        self.perceiver = (
+            Perceiver(config.perceiver, memory_dim, config.grid) if config.perceiver else nn.Identity()
+        )
         self.memory_attention = MemoryAttention(config)
         self.mask_as_logits = nn.Conv2d(1, 1, kernel_size=4, stride=4)
         self.pointer_head = MLP(dim, dim, dim, dim)
@@ -47,7 +56,12 @@ class Sam2(nn.Module):
         self.occluded = (
             nn.Parameter(torch.randn(1, memory_dim) * 0.02) if config.occlusion_embedding else None
         )
-        self.register_buffer("places", sine_positions(memory_dim, config.grid), persistent=False)
+        self.register_buffer("places", remembered_places(config), persistent=False)
+
+    def fuse(self) -> None:
+        """Fold what training kept apart into fewer operations. For inference only."""
+        if isinstance(self.image_encoder.trunk, RepVit):
+            self.image_encoder.trunk.fuse()
 
     @property
     def layout(self) -> MemoryLayout:
@@ -59,7 +73,8 @@ class Sam2(nn.Module):
 
     def memory_shape(self, input_size: tuple[int, int]) -> MemoryShape:
         """The sizes of one object's memory; the input size is always the same."""
-        return MemoryShape(self.config.memory_dim, self.config.grid, self.config.dim, self.config.mask_size)
+        config = self.config
+        return MemoryShape(config.memory_dim, config.memory_grid, config.dim, config.mask_size)
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images: (B, 3, H, W) float RGB in [0, 1] -> levels at strides 4, 8 and 16."""
@@ -120,7 +135,7 @@ class Sam2(nn.Module):
         if self.occluded is not None:
             absent = (prediction.presence <= 0)[:, None, None, None]
             encoded = encoded + absent * self.occluded[..., None, None]
-        return Entry(encoded, prediction.pointer)
+        return Entry(self.perceiver(encoded), prediction.pointer)
 
     def recall(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, wanted: Tensor

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from keepsight.model.checkpoint import convert
 from keepsight.model.models import MODELS, ModelConfig, build
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NanoConfig
@@ -20,12 +15,13 @@ from keepsight.model.sam2_config import Sam2Config
 
 from .config import Engine
 from .validation import ConfigError, unknown
+from .weight_file import load_weights
 from .weights import find_weights
 
 SEED = 0
 """Of the weights of a model that has none of its own."""
-STRIDE = 32
-"""Every input side is a multiple of this."""
+NANO_STEP = 32
+"""The side of Nano's input is a multiple of this."""
 
 
 def load_predictor(engine: Engine) -> Nano | Sam2:
@@ -34,8 +30,7 @@ def load_predictor(engine: Engine) -> Nano | Sam2:
     dtype = choose_dtype(engine.dtype, device)
     network = with_weights(engine.model, sized(configuration(engine.model), engine.size), engine.weights)
     network.eval().requires_grad_(False)
-    if isinstance(network, Nano):
-        network.fuse()
+    network.fuse()
     return network.to(device=device, dtype=dtype)
 
 
@@ -49,9 +44,10 @@ def sized(config: ModelConfig, side: int | None) -> ModelConfig:
     """`config` for an input of about `side`² pixels; as it is where None."""
     if side is None:
         return config
-    if side % STRIDE:
-        near = max(STRIDE, round(side / STRIDE) * STRIDE)
-        raise ConfigError(f"--size {side}: must be a multiple of {STRIDE}, for example {near}")
+    step = config.size_step if isinstance(config, Sam2Config) else NANO_STEP
+    if side % step:
+        near = max(step, round(side / step) * step)
+        raise ConfigError(f"--size {side}: must be a multiple of {step}, for example {near}")
     match config:
         case NanoConfig():
             return replace(config, image_side=side)
@@ -66,41 +62,8 @@ def with_weights(name: str, config: ModelConfig, given: Path | None) -> Nano | S
         torch.manual_seed(SEED)
         network = build(config)
     if path is not None:
-        load_strictly(network, read_weights(path, network), path, name)
+        load_weights(network, path, name)
     return network
-
-
-def load_strictly(network: nn.Module, state: dict[str, Tensor], path: Path, name: str) -> None:
-    wanted = {key: value.shape for key, value in network.state_dict().items()}
-    missing, surplus = wanted.keys() - state.keys(), state.keys() - wanted.keys()
-    shaped = [key for key, value in state.items() if key in wanted and value.shape != wanted[key]]
-    if missing or surplus or shaped:
-        raise ConfigError(
-            f"{path}: not the weights of {name}: {len(missing)} tensors are missing, {len(surplus)} unknown "
-            f"and {len(shaped)} of another shape, such as {min((*missing, *surplus, *shaped))}"
-        )
-    network.load_state_dict(state)
-
-
-def read_weights(path: Path, network: nn.Module) -> dict[str, Tensor]:
-    """A state dict under the network's own keys. A `.pt` file may hold tensors only."""
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else read_pt(path)
-        foreign = isinstance(network, Sam2) and not state.keys() & network.state_dict().keys()
-        return convert(state).state if foreign else state
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise ConfigError(f"{path}: cannot be read as weights: {str(error).splitlines()[0]}") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from None
-
-
-def read_pt(path: Path) -> dict[str, Tensor]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError("it does not hold tensors by name")
-    return content
 
 
 def choose_device(wanted: str) -> torch.device:

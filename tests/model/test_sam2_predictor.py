@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
@@ -14,19 +15,27 @@ from keepsight.model.memory import EMPTY, Memory
 from keepsight.model.memory_attention import recent_slots
 from keepsight.model.prompt_encoder import PADDING
 from keepsight.model.sam2 import ABSENT_LOGIT, Sam2
-from keepsight.model.sam2_config import SAM2_1_TINY, TEST
+from keepsight.model.sam2_config import SAM2_1_TINY, TEST, PerceiverConfig, RepVitConfig, Sam2Config
 from keepsight.model.video_predictor import ImageFeatures, Prediction, Prompts, VideoPredictor
 
 SIZE = TEST.image_size
+TEST_EDGETAM = replace(
+    TEST,
+    trunk=RepVitConfig(widths=(8, 16, 24, 32), depths=(1, 1, 2, 1)),
+    pointer_time=False,
+    occlusion_embedding=False,
+    perceiver=PerceiverConfig(side=4, depth=1),
+)
 ATOL, RTOL = 2e-5, 1e-4
 """The same sums in another order, which is all that batching and masking may change in float32."""
 
 
-@pytest.fixture(scope="module")
-def model() -> Sam2:
+@pytest.fixture(scope="module", params=[TEST, TEST_EDGETAM], ids=["sam2", "edgetam"])
+def model(request: pytest.FixtureRequest) -> Sam2:
+    config: Sam2Config = request.param
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    return Sam2(TEST).eval()
+    return Sam2(config).eval()
 
 
 @pytest.fixture(autouse=True)
@@ -263,7 +272,7 @@ def test_memory_keeps_its_size(model: Sam2) -> None:
 
 def test_loaded_weights_place_the_image_by_their_own_frequencies(model: Sam2) -> None:
     torch.manual_seed(1)
-    other = Sam2(TEST).eval()
+    other = Sam2(model.config).eval()
     assert not torch.allclose(other.prompt_encoder.positions, model.prompt_encoder.positions)
     other.load_state_dict(model.state_dict())
     assert torch.equal(other.prompt_encoder.positions, model.prompt_encoder.positions)

@@ -47,6 +47,7 @@ def keepsight(
     """`keepsight("run", …)` as it would be typed, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
 
     def run(*arguments: object) -> Said:
@@ -292,6 +293,7 @@ def test_models_lists_every_model(keepsight: Keepsight) -> None:
     done = keepsight("models")
     assert done.code == 0
     assert all(name in done.out for name in MODELS)
+    assert all(said in done.out for said in ("224.4 M", "13.9 M", "Apache-2.0", "hf:facebook/EdgeTAM"))
 
 
 def test_schema_prints_json_schemas(keepsight: Keepsight) -> None:

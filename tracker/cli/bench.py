@@ -21,7 +21,7 @@ def bench(
     ] = None,
     video: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
     frames: Annotated[int, typer.Option(min=10, help="Length of the video")] = 60,
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,

@@ -16,11 +16,11 @@ def check(
 
     from ..config import read_deployment
     from ..deployment import prepare
-    from ..weights import find_weights
+    from ..weights import whereabouts
     from .console import out
 
     deployment = read_deployment(file)
-    weights = find_weights(deployment.model, deployment.weights)
+    weights = whereabouts(deployment.model, deployment.weights)
     table = Table("stream", "source", "commands", "objects at most", "outputs", title=f"{file} is fine")
     for stream in prepare(deployment):
         room = deployment.streams[stream.name].max_objects
@@ -29,7 +29,7 @@ def check(
         table.add_row(stream.name, f"{stream.source.url} ({kind})", str(len(stream.cues)), str(room), outputs)
     out.print(table)
     out.print(
-        f"model {deployment.model} on {deployment.device}, weights {weights or 'random, seeded'}",
+        f"model {deployment.model} on {deployment.device}, weights {weights}",
         markup=False,
         soft_wrap=True,
     )

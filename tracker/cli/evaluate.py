@@ -21,7 +21,7 @@ OBJECTS = 32
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="DAVIS layout, or folders that have images and masks")],
     model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,

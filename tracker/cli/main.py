@@ -22,7 +22,7 @@ from .train import train
 EPILOG = (
     "Exit codes: 0 done, 1 failed while running, 2 what was typed or configured is wrong, "
     "130 interrupted by Ctrl-C. Environment: KEEPSIGHT_CACHE is the folder for weights, "
-    "KEEPSIGHT_DEBUG=1 shows traces."
+    "HF_HUB_OFFLINE=1 forbids to fetch them, KEEPSIGHT_DEBUG=1 shows traces."
 )
 INTERRUPTED = (130, 143)
 

@@ -4,21 +4,33 @@ from __future__ import annotations
 
 
 def models() -> None:
-    """List the models: parameters, input, and where their weights are or can be had."""
+    """List the models: parameters, size in float32, input, licence, and where their weights come from."""
     from rich.table import Column, Table
 
-    from keepsight.model.models import MODELS, build
+    from keepsight.model.models import MODELS, outline
 
-    from ..weights import PUBLISHED, SEEDED, found
+    from ..weights import LICENCE, whereabouts
     from .console import out
 
-    table = Table("model", "parameters", "input", Column("weights", overflow="fold"))
+    table = Table(
+        Column("model", no_wrap=True),
+        Column("parameters", justify="right", no_wrap=True),
+        Column("size", justify="right", no_wrap=True),
+        Column("input", no_wrap=True),
+        Column("licence", no_wrap=True),
+        Column("weights", overflow="fold"),
+    )
     for name, config in MODELS.items():
-        network = build(config)
+        network = outline(config)
         height, width = network.input_size((720, 1280))
         count = sum(parameter.numel() for parameter in network.parameters())
-        place = (
-            "random, always the same" if name == SEEDED else found(name) or PUBLISHED.get(name, "none yet")
+        size = sum(value.nbytes for value in network.state_dict().values())
+        table.add_row(
+            name,
+            f"{count / 1e6:.1f} M",
+            f"{size / 1e6:.0f} MB",
+            f"{width}×{height} of 1280×720",
+            LICENCE,
+            whereabouts(name),
         )
-        table.add_row(name, f"{count / 1e6:.1f} M", f"{width}×{height} of 1280×720", str(place))
     out.print(table)

@@ -49,7 +49,7 @@ def run(
     ] = None,
     auto: Annotated[str | None, typer.Option(help="Find objects without prompts: off")] = None,
     model: Annotated[str | None, typer.Option(help="See keepsight models; nano by default")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
+    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
     dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16")] = None,
     backend: Annotated[str | None, typer.Option(help="auto or torch")] = None,

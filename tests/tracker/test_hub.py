@@ -1,0 +1,133 @@
+"""Weights from the Hugging Face Hub: fetched once, resumed, checked, and not asked for when offline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("huggingface_hub", reason="fetches the files")
+
+from keepsight.tracker.hub import HubError, HubFile, fetch, fetched
+from keepsight.tracker.validation import ConfigError
+from keepsight.tracker.weights import PUBLISHED, find_weights, hub_file, whereabouts
+from tests.peers.hub import COMMIT, Hub
+
+CHUNK = 10 * 1024 * 1024
+"""Bytes that the Hub's library keeps at a time: a download that breaks off leaves a multiple of this."""
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    with Hub("me/network", "weights.pt", bytes(range(256)) * 4096) as running:
+        yield running
+
+
+@pytest.fixture
+def wanted(hub: Hub) -> HubFile:
+    return HubFile("me/network", "weights.pt", COMMIT, hub.sha256)
+
+
+def test_a_file_is_fetched_once_and_found_again(hub: Hub, wanted: HubFile, tmp_path: Path) -> None:
+    assert fetched(wanted, tmp_path) is None
+    path = fetch(wanted, tmp_path, hub.endpoint)
+    assert path.read_bytes() == hub.content
+    assert fetched(wanted, tmp_path) == path
+    asked = len(hub.asked)
+    assert fetch(wanted, tmp_path, hub.endpoint) == path
+    assert len(hub.asked) == asked
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(
+    hub: Hub, wanted: HubFile, tmp_path: Path
+) -> None:
+    hub.drops, hub.content = True, bytes(range(256)) * (CHUNK // 100)
+    assert fetch(replace(wanted, sha256=hub.sha256), tmp_path, hub.endpoint).read_bytes() == hub.content
+    ranges = [asked[2] for asked in hub.asked if asked[0] == "GET"]
+    assert ranges == [None, f"bytes={CHUNK}-"]
+
+
+def test_a_file_that_is_not_the_published_one_is_refused_and_removed(
+    hub: Hub, wanted: HubFile, tmp_path: Path
+) -> None:
+    other = replace(wanted, sha256="0" * 64)
+    with pytest.raises(HubError, match="what came has the SHA-256"):
+        fetch(other, tmp_path, hub.endpoint)
+    assert fetched(other, tmp_path) is None
+
+
+def test_a_file_that_was_changed_after_it_came_is_refused(hub: Hub, wanted: HubFile, tmp_path: Path) -> None:
+    fetch(wanted, tmp_path, hub.endpoint).resolve().write_bytes(b"something else")
+    with pytest.raises(HubError, match="as published"):
+        fetch(wanted, tmp_path, hub.endpoint)
+
+
+def test_offline_nothing_is_asked(
+    hub: Hub, wanted: HubFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(HubError, match="HF_HUB_OFFLINE is set"):
+        fetch(wanted, tmp_path, hub.endpoint)
+    assert not hub.asked
+
+
+def test_offline_what_was_fetched_before_is_found(
+    hub: Hub, wanted: HubFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = fetch(wanted, tmp_path, hub.endpoint)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert fetch(wanted, tmp_path) == path
+
+
+def test_a_file_that_the_hub_does_not_have_is_an_error_of_one_line(hub: Hub, tmp_path: Path) -> None:
+    with pytest.raises(HubError) as refusal:
+        fetch(HubFile("me/network", "other.pt", COMMIT), tmp_path, hub.endpoint)
+    assert str(refusal.value).startswith("the Hugging Face Hub: ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_hub_that_does_not_answer_is_an_error_of_one_line(
+    hub: Hub, wanted: HubFile, tmp_path: Path
+) -> None:
+    with Hub("me/network", "weights.pt", b"") as gone:
+        endpoint = gone.endpoint
+    with pytest.raises(HubError) as refusal:
+        fetch(wanted, tmp_path, endpoint)
+    assert "\n" not in str(refusal.value)
+
+
+def test_weights_are_sought_in_the_cache_before_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert whereabouts("sam2.1-tiny") == "hf:facebook/sam2.1-hiera-tiny, fetched when first used"
+    with pytest.raises(ConfigError) as refusal:
+        find_weights("sam2.1-tiny", None)
+    assert f"save {PUBLISHED['sam2.1-tiny'].url} as {tmp_path / 'sam2.1-tiny.pt'}" in str(refusal.value)
+    (tmp_path / "sam2.1-tiny.pt").write_bytes(b"")
+    assert find_weights("sam2.1-tiny", None) == tmp_path / "sam2.1-tiny.pt"
+    assert whereabouts("sam2.1-tiny") == str(tmp_path / "sam2.1-tiny.pt")
+
+
+def test_a_given_file_comes_before_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
+    (tmp_path / "sam2.1-tiny.pt").write_bytes(b"")
+    (tmp_path / "mine.pt").write_bytes(b"")
+    assert find_weights("sam2.1-tiny", tmp_path / "mine.pt") == tmp_path / "mine.pt"
+
+
+def test_a_file_on_the_hub_can_be_named() -> None:
+    assert hub_file("hf:me/network") == HubFile("me/network", "model.safetensors")
+    assert hub_file("hf:me/network/some/weights.pt") == HubFile("me/network", "some/weights.pt")
+    with pytest.raises(ConfigError, match="write hf:owner/name"):
+        hub_file("hf:network")
+
+
+def test_every_published_file_is_checked_and_all_but_one_are_pinned() -> None:
+    assert all(len(file.sha256 or "") == 64 for file in PUBLISHED.values())
+    unpinned = [name for name, file in PUBLISHED.items() if len(file.revision) != 40]
+    assert unpinned == ["sam2-base-plus"]

@@ -1,0 +1,118 @@
+"""Files of weights: every layout is taken, and what is wrong or hostile is refused with a reason."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from keepsight.model.models import MODELS, build, outline
+from keepsight.tracker.build import load_predictor
+from keepsight.tracker.config import engine
+from keepsight.tracker.validation import ConfigError
+from keepsight.tracker.weight_file import load_weights
+from tests.model import shapes
+
+
+@pytest.fixture(scope="module")
+def state() -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    return build(MODELS["test"]).state_dict()
+
+
+def refusal(path: Path, name: str = "test") -> str:
+    """What is said of the file as the weights of a model; one line."""
+    with pytest.raises(ConfigError) as refused:
+        load_weights(outline(MODELS[name]), path, name)
+    assert "\n" not in str(refused.value)
+    return str(refused.value).removeprefix(f"{path}: ")
+
+
+def numbers(layout: str, model: str) -> dict[str, Tensor]:
+    """A published checkpoint with half-precision zeros, to be small; variances are one."""
+    meta = shapes.checkpoint(layout, model)
+    return {key: torch.zeros(value.shape, dtype=torch.bfloat16) for key, value in meta.items()}
+
+
+@pytest.mark.parametrize("layout", shapes.LAYOUTS)
+def test_both_published_layouts_of_edgetam_load(tmp_path: Path, layout: str) -> None:
+    path = tmp_path / ("edgetam.pt" if layout == "official" else "model.safetensors")
+    if layout == "official":
+        torch.save({"model": numbers(layout, "edgetam")}, path)
+    else:
+        save_file(numbers(layout, "edgetam"), path)
+    network = load_predictor(engine({"model": "edgetam", "weights": path, "device": "cpu", "size": 256}))
+    assert not any(parameter.is_meta for parameter in network.parameters())
+
+
+def test_the_weights_of_another_size_are_refused_by_its_name(tmp_path: Path) -> None:
+    weights = shapes.checkpoint("official", "sam2.1-small")
+    path = tmp_path / "tiny.pt"
+    torch.save({key: torch.zeros(1).expand(value.shape) for key, value in weights.items()}, path)
+    said = refusal(path, "sam2.1-tiny")
+    assert said == "not the weights of sam2.1-tiny, but those of sam2.1-small: use --model sam2.1-small"
+
+
+def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    save_file({"conv.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
+    assert "not the weights of test: " in refusal(tmp_path / "w.safetensors")
+    assert "not the weights of nano: " in refusal(tmp_path / "w.safetensors", "nano")
+
+
+class RunsCode:
+    def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
+        return os.system, ("touch was_run",)
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"model": {"weight": RunsCode()}}, tmp_path / "hostile.pt")
+    assert "it would run posix.system, so it was not opened" in refusal(tmp_path / "hostile.pt")
+    assert not (tmp_path / "was_run").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, state: dict[str, Tensor], suffix: str) -> None:
+    path = tmp_path / f"whole{suffix}"
+    torch.save(state, path) if suffix == ".pt" else save_file(state, path)
+    content = path.read_bytes()
+    for share in (0.0, 0.01, 0.6):
+        path.write_bytes(content[: int(share * len(content))])
+        assert refusal(path).startswith("cannot be read as weights: ")
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    for name in ("text.pt", "text.safetensors"):
+        (tmp_path / name).write_text("hello, this is not a file of weights\n" * 9)
+        assert refusal(tmp_path / name).startswith("cannot be read as weights: ")
+
+
+def test_tensors_without_names_are_refused(tmp_path: Path) -> None:
+    torch.save([torch.zeros(2)], tmp_path / "list.pt")
+    assert "it does not hold tensors by name" in refusal(tmp_path / "list.pt")
+
+
+def test_numbers_that_are_not_finite_are_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    broken = {key: value.clone() for key, value in state.items()}
+    broken["no_memory"][0, 3] = torch.nan
+    save_file(broken, tmp_path / "nan.safetensors")
+    assert refusal(tmp_path / "nan.safetensors") == ("damaged: 1 tensors are not finite, such as no_memory")
+
+
+def test_a_tensor_too_few_too_many_or_misshapen_is_refused(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    first, second = "no_memory", "frame_times"
+    changed = {key: value for key, value in state.items() if key != first}
+    changed |= {"surplus": torch.zeros(1), second: state[second][:2].clone()}
+    save_file(changed, tmp_path / "w.safetensors")
+    said = refusal(tmp_path / "w.safetensors")
+    assert "1 tensors are missing, 1 unknown and 1 of another shape, such as frame_times" in said
+
+
+def test_an_input_size_that_the_perceiver_cannot_divide_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"--size 384: must be a multiple of 256, for example 512"):
+        load_predictor(engine({"model": "edgetam", "device": "cpu", "size": 384}))
