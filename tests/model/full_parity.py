@@ -80,8 +80,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def cases(size: int) -> dict[str, list[Shown]]:
-    """The prompts to compare. EdgeTAM's reference fails where one frame has a mask prompt and a point prompt, so
-    three objects together are shown by a point, a box and clicks."""
+    """The prompts to compare. EdgeTAM's reference fails where one frame has a mask prompt and a point prompt,
+    so three objects together are shown by a point, a box and clicks."""
     mask = Shown(mask=disc(size))
     return {"point": [POINT], "box": [BOX], "mask": [mask], "together": [POINT, BOX, CLICKS]}
 
