@@ -131,7 +131,8 @@ def propose(
     At no time there are more than `most_masks` and those of one batch.
     """
     kept: Proposals | None = None
-    for points in grid(settings.points_per_side, features.levels[-1]).split(settings.points_per_batch):
+    clicks = grid(settings.points_per_side, features.levels[-1])
+    for points in torch.split(clicks, settings.points_per_batch):
         found = good(click(model, features, mask_size, points, settings), settings)
         kept = found if kept is None else Proposals(*map(torch.cat, zip(kept, found, strict=True)))
         kept = kept.rows(distinct(box_overlaps(kept.boxes), kept.iou, settings.most_box_overlap))
@@ -224,16 +225,15 @@ def only(found: Sequence[Proposals], kept: Tensor) -> list[Proposals]:
     counts = [len(one.iou) for one in found]
     chosen = torch.zeros(sum(counts), dtype=torch.bool, device=kept.device)
     chosen[kept] = True
-    return [one.rows(part) for one, part in zip(found, chosen.split(counts), strict=True)]
+    return [one.rows(part) for one, part in zip(found, torch.split(chosen, counts), strict=True)]
 
 
 def in_image(boxes: Tensor, crop: Crop, size: tuple[int, int]) -> Tensor:
     """Boxes (N, 4), or points (N, 2), in [0, 1] of a crop, in [0, 1] of the image of (height, width)."""
     (tall, wide), (height, width) = crop.size, size
-    pairs = boxes.unflatten(1, (-1, 2)) * boxes.new_tensor((wide, tall)) + boxes.new_tensor(
-        (crop.x0, crop.y0)
-    )
-    return (pairs / boxes.new_tensor((width, height))).flatten(1)
+    corners = boxes.view(len(boxes), boxes.shape[1] // 2, 2)
+    pixels = corners * boxes.new_tensor((wide, tall)) + boxes.new_tensor((crop.x0, crop.y0))
+    return (pixels / boxes.new_tensor((width, height))).flatten(1)
 
 
 def placed(logits: Tensor, crop: Crop, size: tuple[int, int], raster: Sequence[int]) -> Tensor:

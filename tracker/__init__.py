@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from keepsight.streams.types import Correct, Event, Forget, Frame, Prompt, Refusal, Reset, Result, Track
 
     from .api import Tracker, load
-    from .everything import everything
     from .image import EncodedImage, ImagePrompt, Masks
+    from .proposals import everything
     from .settings import TrackerSettings
     from .validation import ConfigError
 
@@ -73,7 +73,7 @@ _HOMES = _TYPES | {
     "SourceError": "keepsight.streams.base",
     "Tracker": "keepsight.tracker.api",
     "TrackerSettings": "keepsight.tracker.settings",
-    "everything": "keepsight.tracker.everything",
+    "everything": "keepsight.tracker.proposals",
     "load": "keepsight.tracker.api",
     "open_sink": "keepsight.streams.sinks",
     "open_source": "keepsight.streams.sources",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -90,14 +90,13 @@ class EncodedImage:
         what is outside the picture, or of a wrong size.
         """
         marks = tuple(bool(label) for label in labels) if labels is not None else (True,) * len(points)
-        earlier = None if mask is None else np.asarray(mask)
-        given = earlier if earlier is not None and np.issubdtype(earlier.dtype, np.floating) else None
+        binary, logits = told_apart(mask)
         prompt = ImagePrompt(
             points=tuple((float(x), float(y)) for x, y in points),
             labels=marks,
             box=box,
-            mask=earlier if given is None else None,
-            logits=given,
+            mask=binary,
+            logits=logits,
         )
         return self.predict_many([prompt], multimask)[0]
 
@@ -118,6 +117,14 @@ class EncodedImage:
         one, several = (on_cpu(choice) for choice in (surest(found), ranked(found)))
         wanted = [is_ambiguous(prompt) if multimask is None else multimask for prompt in prompts]
         return [as_masks(several if want else one, row, self.size) for row, want in enumerate(wanted)]
+
+
+def told_apart(mask: Mask | Logits | None) -> tuple[Mask | None, Logits | None]:
+    """An earlier mask as True and False, or as logits."""
+    array = None if mask is None else np.asarray(mask)
+    if array is not None and np.issubdtype(array.dtype, np.floating):
+        return None, array.astype(np.float32)
+    return cast(Mask | None, array), None
 
 
 def is_ambiguous(prompt: Geometry) -> bool:

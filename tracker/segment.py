@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -21,9 +21,9 @@ from keepsight.streams.types import Image, Prompt
 from .api import Tracker
 from .commands import together
 from .confidence import stability
-from .everything import everything, usual_settings
 from .image import EncodedImage, Masks
 from .prompts import Cue
+from .proposals import everything, usual_settings
 from .transforms import tight_box
 from .validation import ConfigError
 
@@ -178,7 +178,7 @@ def opened(
     """Opens all writers and gives a function that writes to all; closes them at the end, come what may.
 
     Inside `uninterrupted()` Ctrl-C waits, so that files are finished. Raises SinkError for an output that
-    cannot be opened.
+    cannot be opened, OSError for one that cannot be finished.
     """
     ready: list[PictureWriter] = []
 
@@ -187,15 +187,16 @@ def opened(
             for writer in ready:
                 writer.write(found)
 
+    closing = ExitStack()
     try:
         for writer in writers:
             open_writer(writer)
+            closing.callback(writer.close)
             ready.append(writer)
         yield write
     finally:
         with uninterrupted():
-            for writer in ready:
-                writer.close()
+            closing.close()
 
 
 def open_writer(writer: PictureWriter) -> None:

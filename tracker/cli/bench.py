@@ -10,6 +10,8 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..api import Predictor
+
 
 def bench(
     model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
@@ -22,6 +24,9 @@ def bench(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    pictures: Annotated[
+        int | None, typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")
+    ] = None,
 ) -> None:
     """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay."""
     from tempfile import TemporaryDirectory
@@ -34,6 +39,9 @@ def bench(
     network = load_predictor(
         engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
     )
+    if pictures is not None:
+        bench_pictures(network, pictures)
+        return
     height, width = read_size(video)
     table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
     for count in objects or [1, 5]:
@@ -43,6 +51,20 @@ def bench(
                 times = (f"{1e3 * stage.median:.1f}" for stage in (*summary.stages, summary.step))
                 table.add_row(f"{count}: {way}", f"{summary.fps:.1f}", *times)
     out.print(table)
+
+
+def bench_pictures(network: Predictor, count: int) -> None:
+    """Still pictures/s, and what batches gain."""
+    from ..api import Tracker
+    from ..bench_pictures import throughput
+    from ..image_batches import BATCH
+    from .console import out
+
+    found = throughput(Tracker(network), count, BATCH)
+    out.print(
+        f"{count} pictures of mixed sizes, a box each: {found.one_by_one:.2f} pictures/s one by one, "
+        f"{found.in_batches:.2f} in batches of {BATCH}: {found.ratio:.2f} times as fast"
+    )
 
 
 def read_size(text: str) -> tuple[int, int]:

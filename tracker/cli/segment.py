@@ -98,6 +98,9 @@ def segment(
     except KeyboardInterrupt:
         complain(f"interrupted after {outcomes.pictures} of {len(paths)} pictures")
         return 128 + (interrupts.signal or 2)
+    except OSError as error:
+        complain(f"{error.filename or 'an output'}: cannot be finished: {error.strerror or error}")
+        return 1
     finally:
         outcomes.tell(source)
     return outcomes.exit_code

@@ -98,10 +98,11 @@ def segments(
 
 def full_size(logits: NDArray[np.float32], crop: Crop, size: tuple[int, int]) -> Mask:
     """logits (h, w) of a crop as a mask (height, width) of the whole picture."""
-    (part,), _ = to_masks(logits[None], crop.size)
+    parts, _ = to_masks(logits[None], crop.size)
+    part: Mask = parts[0]
     if crop.size == size:
         return part
-    mask = np.zeros(size, np.bool_)
+    mask: Mask = np.zeros(size, np.bool_)
     mask[crop.y0 : crop.y1, crop.x0 : crop.x1] = part
     return mask
 
