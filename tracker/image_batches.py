@@ -48,8 +48,11 @@ def encode_pictures(
 ) -> Iterator[EncodedImage]:
     """Every picture encoded, in the order they come.
 
-    At most `LOOK_AHEAD` batches of pictures, and their features, are held at any time.
+    At most `LOOK_AHEAD` batches of pictures, and their features, are held at any time. Raises ValueError for a
+    batch of less than one.
     """
+    if batch < 1:
+        raise ValueError(f"a batch of {batch} pictures: give at least 1")
     buffer = InputBuffer(sample_of(model))
     for window in windows(pictures, LOOK_AHEAD * batch):
         yield from encode_window(model, window, batch, buffer)
