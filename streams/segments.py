@@ -36,7 +36,7 @@ Layer = tuple[Segment, ...]
 """Objects of one picture by falling area, so that what is drawn later lies on top."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
     """A picture and what was found in it.
 

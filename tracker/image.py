@@ -54,7 +54,7 @@ class ImagePrompt(Geometry):
         return self.logits is None and not self.points and self.box is None and self.mask is None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class EncodedImage:
     """A picture (H, W, 3) uint8 RGB, what the model's encoder says of it, and the size it was seen at."""
 

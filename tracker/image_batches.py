@@ -48,8 +48,8 @@ def encode_pictures(
 ) -> Iterator[EncodedImage]:
     """Every picture encoded, in the order they come.
 
-    At most `LOOK_AHEAD` batches of pictures, and their features, are held at any time. Raises ValueError for a
-    batch of less than one.
+    At most `LOOK_AHEAD` batches of pictures, and their features, are held at any time. Raises ValueError for
+    a batch of less than one.
     """
     if batch < 1:
         raise ValueError(f"a batch of {batch} pictures: give at least 1")

@@ -31,7 +31,7 @@ Task = Callable[[EncodedImage], tuple[Layer, ...]]
 """What is asked of every picture. Raises ValueError for a picture that it cannot be asked of."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """What came of one picture: what was found and written, or the one line that says why not.
 

@@ -21,6 +21,7 @@ from keepsight.model.nano_config import NANO
 from keepsight.model.video_predictor import ImageFeatures
 from keepsight.streams import rle
 from keepsight.streams.types import Image
+from keepsight.tracker.bench_pictures import throughput
 from keepsight.tracker.image import EncodedImage
 from keepsight.tracker.image_batches import InputBuffer, encode_pictures
 
@@ -240,6 +241,14 @@ def test_an_input_buffer_grows_once_and_holds_what_it_is_filled_with() -> None:
     small = buffer.fill([np.zeros((10, 10, 3), np.uint8)], (32, 16))
     assert small.data_ptr() == large.data_ptr()
     assert small.eq(0).all()
+
+
+def test_throughput_is_told_of_both_ways(tracker: ks.Tracker) -> None:
+    found = throughput(tracker, 3, batch=2)
+    assert found.one_by_one > 0
+    assert found.ratio == pytest.approx(found.in_batches / found.one_by_one)
+    with pytest.raises(ValueError, match="a batch of 0 pictures: give at least 1"):
+        next(tracker.images([noise(*SIZE)], batch=0))
 
 
 def test_everything_is_found_as_rle_or_masks_largest_first(tracker: ks.Tracker) -> None:

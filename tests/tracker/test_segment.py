@@ -125,6 +125,19 @@ def test_a_folder_is_segmented_and_a_bad_picture_named(segment: Segment, tmp_pat
     ]
 
 
+def test_of_a_damaged_picture_one_line_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """OpenCV would say more, below Python's streams."""
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    data = cv2.imencode(".jpg", noise)[1].tobytes()
+    (tmp_path / "half.jpg").write_bytes(data[: len(data) // 2])
+    assert execute(["segment", "half.jpg", *BOX, "--model", "test"]) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("keepsight: half.jpg: cannot be read as a picture")
+
+
 def test_a_mask_of_another_size_is_named_with_its_picture_and_the_others_go_on(
     segment: Segment, tmp_path: Path
 ) -> None:
@@ -151,6 +164,8 @@ def test_everything_needs_no_prompt(segment: Segment, tmp_path: Path) -> None:
         (["text.jpg", *BOX], "text.jpg: cannot be read as a picture"),
         (["a.png"], 'nothing to segment: give --prompt "point=x,y", --prompt-mask FILE.png, or --auto'),
         (["a.png", *BOX, "--auto"], "--auto finds everything without prompts"),
+        (["a.png", *BOX, "--grid", "4"], "--grid and --crops are for --auto"),
+        (["a.png", "--auto", "--multimask"], "--multimask is for prompts"),
         (["a.png", "--prompt", "point=0.5,1.2"], "point (0.5, 1.2) is outside the frame"),
         (["a.png", "--prompt", "point=300,200"], "are fractions of the frame from 0 to 1, not pixels"),
         (["a.png", "--prompt", "point=0.5,0.5 frame=3"], "a still picture has no frames"),

@@ -80,12 +80,18 @@ def segment(
     Coordinates are fractions of the picture; a point that ends in `,-` is not on the object. A click may mean
     several things, a shirt or its wearer: --multimask shows them all, where the model has more than one.
     """
+    from cv2.utils import logging as opencv
+
     from ..api import load
     from ..segment import all_there_is, as_shown, opened, pictures_of, segment_pictures, writers_for
+    from ..validation import ConfigError
     from .console import complain
 
+    opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)  # of a damaged picture one line is enough, and that is ours
     paths = pictures_of(source)
     prompts = read_prompts(prompt or [], prompt_mask or [], auto=auto)
+    if (multimask and auto) or ((grid or crops) and not auto):
+        raise ConfigError("--multimask is for prompts, --grid and --crops are for --auto")
     task = all_there_is(grid, crops) if auto else as_shown(prompts, multimask=multimask)
     writers = writers_for(output or [], source)
     tracker = load(model, weights=weights, device=device, dtype=dtype, size=size)
@@ -168,7 +174,7 @@ class Tally:
             failed = f", {self.failed} failed" if self.failed else ""
             counts = f"{self.pictures} pictures, {self.objects} objects{failed}"
             rate = self.pictures / max(seconds, 1e-9)
-            said = f"{source}: {counts}, {seconds:.1f} s, {rate:.1f} pictures/s"
+            said = f"{source}: {counts}, {seconds:.1f} s, {rate:.3g} pictures/s"
             out.print(said, markup=False, soft_wrap=True)
 
 
