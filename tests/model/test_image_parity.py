@@ -1,11 +1,13 @@
 """Prompts on a still image: the same random weights in transformers' Sam2Model and in ours, the same masks.
 
-Both are a reduced SAM 2.1 in float32. Logits are compared to 1e-3 absolute and, on average, to 1e-4 of their
-size, which leaves room for the order of sums and nothing else.
+Both are a reduced SAM 2.1 in float32, or, with KEEPSIGHT_PARITY=sam2.1-tiny in the environment, that model in
+full size. Logits are compared to 1e-3 absolute and, on average, to 1e-4 of their size, which leaves room for
+the order of sums and nothing else.
 """
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 import pytest
@@ -15,6 +17,7 @@ from torch import Tensor
 from keepsight.model.checkpoint import convert
 from keepsight.model.image_predictor import ImagePrediction, ImagePrompts, ranked, surest
 from keepsight.model.memory import MemoryLayout
+from keepsight.model.models import MODELS
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import HieraConfig, Sam2Config
 
@@ -33,7 +36,9 @@ REDUCED = Sam2Config(
     attention_depth=1,
     attention_mlp=64,
 )
-SIZE = REDUCED.image_size
+CONFIG = MODELS[os.environ["KEEPSIGHT_PARITY"]] if "KEEPSIGHT_PARITY" in os.environ else REDUCED
+assert isinstance(CONFIG, Sam2Config)
+SIZE = CONFIG.image_size
 ABSOLUTE, ON_AVERAGE = 1e-3, 1e-4
 ONLY_IN_VIDEO = (
     "memory_",
@@ -104,8 +109,8 @@ class Pair(NamedTuple):
 @pytest.fixture(scope="module")
 def both() -> Pair:
     torch.set_num_threads(1)
-    reference = reference_model(REDUCED)
-    ours = Sam2(REDUCED).eval()
+    reference = reference_model(CONFIG)
+    ours = Sam2(CONFIG).eval()
     loaded = ours.load_state_dict(convert(reference.state_dict()).state, strict=False)
     assert not loaded.unexpected_keys
     assert all(key.startswith(ONLY_IN_VIDEO) for key in loaded.missing_keys)
@@ -115,7 +120,7 @@ def both() -> Pair:
 
 
 class Shown(NamedTuple):
-    """One prompt: points and box in pixels of the input, an earlier mask as logits (h, w)."""
+    """One prompt: points and box in [0, 1], an earlier mask as logits (h, w)."""
 
     points: tuple[tuple[float, float], ...] = ()
     labels: tuple[int, ...] = ()
@@ -127,9 +132,9 @@ def ask_reference(both: Pair, shown: Shown, *, image: int = 0, several: bool) ->
     """logits (K, h, w) and iou (K,)."""
     out = both.reference(
         image_embeddings=[level[image : image + 1] for level in both.seen_by_reference],
-        input_points=torch.tensor([[shown.points]]) if shown.points else None,
+        input_points=torch.tensor([[shown.points]]) * SIZE if shown.points else None,
         input_labels=torch.tensor([[shown.labels]]) if shown.points else None,
-        input_boxes=torch.tensor([[shown.box]]) if shown.box else None,
+        input_boxes=torch.tensor([[shown.box]]) * SIZE if shown.box else None,
         input_masks=None if shown.prior is None else shown.prior[None, None],
         multimask_output=several,
     )
@@ -143,9 +148,9 @@ def as_prompts(prompts: list[Shown]) -> ImagePrompts:
     longest = max(map(len, rows))
     points, labels = torch.zeros(len(rows), longest, 2), torch.full((len(rows), longest), -1)
     for row, (places, marks) in enumerate(zip(rows, codes, strict=True)):
-        points[row, : len(places)] = torch.tensor(places).view(-1, 2) / SIZE
+        points[row, : len(places)] = torch.tensor(places).view(-1, 2)
         labels[row, : len(marks)] = torch.tensor(marks, dtype=torch.int64)
-    blank = torch.zeros(REDUCED.mask_size)
+    blank = torch.zeros(CONFIG.mask_size)
     prior = torch.stack([blank if shown.prior is None else shown.prior for shown in prompts])
     return ImagePrompts(points, labels, prior, torch.tensor([shown.prior is not None for shown in prompts]))
 
@@ -167,11 +172,11 @@ def in_reference_order(iou: Tensor) -> Tensor:
     return iou.argsort(descending=True)
 
 
-POINT = Shown(((40.0, 70.0),), (1,))
-OFF = Shown(((90.0, 20.0),), (0,))
-CLICKS = Shown(((40.0, 70.0), (90.0, 20.0), (60.0, 64.0)), (1, 0, 1))
-BOX = Shown(box=(20.0, 30.0, 100.0, 90.0))
-BOX_AND_POINTS = Shown(((50.0, 50.0), (90.0, 80.0)), (1, 0), box=(20.0, 30.0, 100.0, 90.0))
+POINT = Shown(((0.31, 0.55),), (1,))
+OFF = Shown(((0.7, 0.16),), (0,))
+CLICKS = Shown(((0.31, 0.55), (0.7, 0.16), (0.47, 0.5)), (1, 0, 1))
+BOX = Shown(box=(0.16, 0.23, 0.78, 0.7))
+BOX_AND_POINTS = Shown(((0.39, 0.39), (0.7, 0.63)), (1, 0), box=(0.16, 0.23, 0.78, 0.7))
 NOTHING = Shown()
 KINDS = {
     "a point": POINT,
@@ -187,7 +192,7 @@ KINDS = {
 @torch.inference_mode()
 def test_one_mask_for_a_prompt_equals_the_reference(both: Pair, shown: Shown) -> None:
     found = surest(ask_ours(both, [shown]))
-    assert found.logits.shape == (1, 1, *REDUCED.mask_size)
+    assert found.logits.shape == (1, 1, *CONFIG.mask_size)
     assert found.logits.std() > 0.1, "a flat mask would prove nothing"
     assert_same((found.logits[0], found.iou[0]), ask_reference(both, shown, several=False))
 
@@ -198,13 +203,13 @@ def test_three_masks_are_those_of_the_reference_best_first(both: Pair, shown: Sh
     found = ranked(ask_ours(both, [shown]))
     logits, iou = ask_reference(both, shown, several=True)
     order = in_reference_order(iou)
-    assert found.logits.shape == (1, 3, *REDUCED.mask_size)
+    assert found.logits.shape == (1, 3, *CONFIG.mask_size)
     assert_same((found.logits[0], found.iou[0]), (logits[order], iou[order]))
 
 
 @torch.inference_mode()
 def test_a_mask_refined_over_several_rounds_equals_the_reference(both: Pair) -> None:
-    clicks = ((40.0, 70.0), (90.0, 20.0), (60.0, 64.0), (20.0, 100.0))
+    clicks = ((0.31, 0.55), (0.7, 0.16), (0.47, 0.5), (0.16, 0.78))
     labels = (1, 0, 1, 0)
     ours = theirs = None
     for taken in range(1, len(clicks) + 1):
@@ -218,8 +223,8 @@ def test_a_mask_refined_over_several_rounds_equals_the_reference(both: Pair) -> 
 @pytest.mark.parametrize("shown", [NOTHING, POINT, BOX], ids=["alone", "with a point", "with a box"])
 @torch.inference_mode()
 def test_a_mask_of_yes_and_no_equals_the_reference(both: Pair, shown: Shown) -> None:
-    y, x = torch.meshgrid(torch.arange(32), torch.arange(32), indexing="ij")
-    disc = ((x - 17) ** 2 + (y - 12) ** 2 < 49).float() * 20 - 10
+    cells = (torch.arange(CONFIG.mask_size[0]) + 0.5) / CONFIG.mask_size[0]
+    disc = ((cells - 0.53) ** 2 + (cells[:, None] - 0.37) ** 2 < 0.22**2).float() * 20 - 10
     found = surest(ask_ours(both, [shown._replace(prior=disc)]))
     expected = ask_reference(both, shown._replace(prior=disc), several=False)
     assert_same((found.logits[0], found.iou[0]), expected)

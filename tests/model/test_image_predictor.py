@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import replace
 
 import pytest
@@ -10,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from keepsight.model import memory as memories
 from keepsight.model.image_predictor import ImagePrediction, ImagePredictor, ImagePrompts, ranked, surest
 from keepsight.model.memory import NO_OBJECT_LOGIT
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import TEST
-from keepsight.model.video_predictor import ImageFeatures
+from keepsight.model.video_predictor import ImageFeatures, Prompts
 
 ATOL, RTOL = 2e-5, 1e-4
 """The same sums in another order, which is all that batching may change in float32."""
@@ -129,6 +131,16 @@ def test_how_many_masks_a_prompt_gets(model: Sam2 | Nano) -> None:
     assert ((found.iou >= 0) & (found.iou <= 1)).all()
 
 
+@torch.inference_mode()
+def test_it_answers_in_bfloat16(model: Sam2 | Nano) -> None:
+    half = deepcopy(model).bfloat16()
+    features = ImageFeatures(tuple(level.bfloat16() for level in encoded(model).levels))
+    prompts = prompts_of(half, [[(0.3, 0.3, 1)], [(0.1, 0.2, 2), (0.8, 0.9, 3)], []])
+    found = half.candidates(features, torch.zeros(3, dtype=torch.int64), prompts)
+    assert found.logits.dtype == torch.bfloat16
+    assert all(field.isfinite().all() for field in found)
+
+
 def test_candidates_are_ranked_by_predicted_iou() -> None:
     numbers = torch.arange(4.0).view(1, 4, 1, 1).expand(1, 4, 2, 2)
     found = ImagePrediction(numbers, torch.tensor([[0.9, 0.2, 0.7, 0.5]]), torch.zeros(1))
@@ -141,9 +153,6 @@ def test_candidates_are_ranked_by_predicted_iou() -> None:
 @torch.inference_mode()
 def test_nano_answers_an_image_as_it_conditions_a_new_object() -> None:
     """A click on a frame without a past and a click on a picture are the same question."""
-    from keepsight.model import memory as memories
-    from keepsight.model.video_predictor import Prompts
-
     torch.manual_seed(0)
     nano = Nano(SMALL_NANO).eval()
     asked = prompts_of(nano, [[(0.4, 0.6, 1)]])
