@@ -25,7 +25,7 @@ from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Resu
 from .build import load_predictor
 from .config import engine
 from .image import EncodedImage
-from .image_batches import BATCH, encode_pictures
+from .image_batches import encode_pictures
 from .pipeline import results
 from .prompts import Cue
 from .session import TrackerSession
@@ -102,8 +102,9 @@ class Tracker:
         is no picture, and ValueError for an array that is none."""
         return next(self.images([picture]))
 
-    def images(self, pictures: Iterable[Picture], batch: int = BATCH) -> Iterator[EncodedImage]:
-        """As `image`, for many of any sizes, in their order: up to `batch` of one input size at once."""
+    def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[EncodedImage]:
+        """As `image`, for many of any sizes, in their order: up to `batch` of one input size at once, None
+        for as many as suit the device. What is read ahead is bounded."""
         return encode_pictures(self.model, (rgb_of(picture) for picture in pictures), batch)
 
 

@@ -31,12 +31,12 @@ class Throughput(NamedTuple):
         return self.in_batches / self.one_by_one
 
 
-def throughput(tracker: Tracker, count: int, batch: int) -> Throughput:
-    """Of `count` pictures of mixed sizes, with up to `batch` of one input size at once."""
+def throughput(tracker: Tracker, count: int) -> Throughput:
+    """Of `count` pictures of mixed sizes."""
     pictures = list(mixed_pictures(count))
     ways: tuple[Callable[[], None], ...] = (
         lambda: ask(tracker.image(picture) for picture in pictures),
-        lambda: ask(tracker.images(pictures, batch)),
+        lambda: ask(tracker.images(pictures)),
     )
     for way in ways:
         way()  # the first time is slower

@@ -15,10 +15,12 @@ from keepsight.streams.types import Image
 from .image import EncodedImage
 from .transforms import sample_of, shrunk
 
-BATCH = 8
-LOOK_AHEAD = 4
-"""How many batches of pictures are looked at together to find those of one size."""
-LOOK_AHEAD_BYTES = 2**28
+PIXELS_ON_CPU, PIXELS_ON_GPU = 2**20, 2**24
+"""Of the model's inputs that are encoded at once: one of 1024 x 1024 on a CPU, twelve of nano's; on a
+GPU sixteen times as many."""
+WINDOW = 32
+"""How many pictures are looked at together to find those of one input size."""
+WINDOW_BYTES = 2**28
 """Or fewer, where they are this large already."""
 
 
@@ -29,6 +31,10 @@ class InputBuffer:
         """like: where the inputs are wanted, and of which dtype."""
         self._pixels = torch.empty(0, dtype=torch.uint8)
         self._inputs = like.new_empty(0)
+
+    def suits(self, size: tuple[int, int]) -> int:
+        """How many inputs of (H, W) are well encoded at once on this device."""
+        return max(1, (PIXELS_ON_GPU if self._inputs.is_cuda else PIXELS_ON_CPU) // math.prod(size))
 
     def fill(self, pictures: Sequence[Image], size: tuple[int, int]) -> Tensor:
         """pictures, each (h, w, 3) uint8, as (B, 3, H, W) in [0, 1] at `size`; good until the next call."""
@@ -44,47 +50,53 @@ class InputBuffer:
 
 
 def encode_pictures(
-    model: ImagePredictor, pictures: Iterable[Image], batch: int = BATCH
+    model: ImagePredictor, pictures: Iterable[Image], batch: int | None = None
 ) -> Iterator[EncodedImage]:
-    """Every picture encoded, in the order they come.
+    """Every picture encoded, in the order they come; each as soon as the batch that it is in.
 
-    At most `LOOK_AHEAD` batches of pictures, and their features, are held at any time. Raises ValueError for
-    a batch of less than one.
+    batch: how many at most, None for as many as suit the device. At most `WINDOW` pictures, and their
+    features, are held at any time. Raises ValueError for a batch of less than one.
     """
-    if batch < 1:
+    if batch is not None and batch < 1:
         raise ValueError(f"a batch of {batch} pictures: give at least 1")
     buffer = InputBuffer(sample_of(model))
-    for window in windows(pictures, LOOK_AHEAD * batch):
+    for window in windows(pictures):
         yield from encode_window(model, window, batch, buffer)
 
 
-def windows(pictures: Iterable[Image], most: int) -> Iterator[list[Image]]:
-    """The pictures in groups of `most`, or fewer where they are large."""
+def windows(pictures: Iterable[Image]) -> Iterator[list[Image]]:
+    """The pictures in groups of `WINDOW`, or fewer where they are large."""
     window: list[Image] = []
     for picture in pictures:
         window.append(picture)
-        if len(window) == most or sum(one.nbytes for one in window) >= LOOK_AHEAD_BYTES:
+        if len(window) == WINDOW or sum(one.nbytes for one in window) >= WINDOW_BYTES:
             yield window
             window = []
     if window:
         yield window
 
 
-@torch.inference_mode()
 def encode_window(
-    model: ImagePredictor, pictures: Sequence[Image], batch: int, buffer: InputBuffer
-) -> list[EncodedImage]:
-    """All pictures encoded, in their order; those of one input size in batches."""
+    model: ImagePredictor, pictures: Sequence[Image], batch: int | None, buffer: InputBuffer
+) -> Iterator[EncodedImage]:
+    """All pictures encoded, in their order: each together with later ones of its input size."""
     sizes = [model.input_size((picture.shape[0], picture.shape[1])) for picture in pictures]
-    features: dict[int, ImageFeatures] = {}
-    for size in dict.fromkeys(sizes):
-        alike = [index for index, other in enumerate(sizes) if other == size]
-        for part in (alike[start : start + batch] for start in range(0, len(alike), batch)):
-            together = model.encode_image(buffer.fill([pictures[index] for index in part], size))
-            features |= {index: row_of(together, row) for row, index in enumerate(part)}
-    return [
-        EncodedImage(model, picture, features[index], sizes[index]) for index, picture in enumerate(pictures)
-    ]
+    ready: dict[int, ImageFeatures] = {}
+    for index, (picture, size) in enumerate(zip(pictures, sizes, strict=True)):
+        if index not in ready:
+            waiting = range(index, len(pictures))
+            alike = [later for later in waiting if sizes[later] == size and later not in ready]
+            part = alike[: batch or buffer.suits(size)]
+            together = encode(model, buffer, [pictures[one] for one in part], size)
+            ready |= {one: row_of(together, row) for row, one in enumerate(part)}
+        yield EncodedImage(model, picture, ready.pop(index), size)
+
+
+@torch.inference_mode()
+def encode(
+    model: ImagePredictor, buffer: InputBuffer, pictures: Sequence[Image], size: tuple[int, int]
+) -> ImageFeatures:
+    return model.encode_image(buffer.fill(pictures, size))
 
 
 def row_of(features: ImageFeatures, row: int) -> ImageFeatures:

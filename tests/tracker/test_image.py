@@ -23,7 +23,7 @@ from keepsight.streams import rle
 from keepsight.streams.types import Image
 from keepsight.tracker.bench_pictures import throughput
 from keepsight.tracker.image import EncodedImage
-from keepsight.tracker.image_batches import InputBuffer, encode_pictures
+from keepsight.tracker.image_batches import WINDOW, InputBuffer, encode_pictures
 
 SIZE = (60, 90)
 LOOSE = {"atol": 2e-5, "rtol": 1e-4}
@@ -229,8 +229,10 @@ def test_no_more_pictures_are_read_ahead_than_there_is_room_for() -> None:
             read.append(number)
             yield np.zeros((20, 30, 3), np.uint8)
 
-    next(encode_pictures(Counting(), pictures(), batch=2))  # type: ignore[arg-type]
-    assert len(read) == 8
+    model = Counting()
+    next(encode_pictures(model, pictures(), batch=2))  # type: ignore[arg-type]
+    assert len(read) == WINDOW
+    assert model.shapes == [(2, 3, 32, 64)], "the first picture does not wait for more than its own batch"
 
 
 def test_an_input_buffer_grows_once_and_holds_what_it_is_filled_with() -> None:
@@ -238,13 +240,14 @@ def test_an_input_buffer_grows_once_and_holds_what_it_is_filled_with() -> None:
     large = buffer.fill([np.full((10, 10, 3), 255, np.uint8)] * 2, (32, 32))
     assert (large.shape, large.dtype) == ((2, 3, 32, 32), torch.bfloat16)
     assert large.eq(1).all()
+    assert (buffer.suits((1024, 1024)), buffer.suits((4096, 4096)), buffer.suits((256, 512))) == (1, 1, 8)
     small = buffer.fill([np.zeros((10, 10, 3), np.uint8)], (32, 16))
     assert small.data_ptr() == large.data_ptr()
     assert small.eq(0).all()
 
 
 def test_throughput_is_told_of_both_ways(tracker: ks.Tracker) -> None:
-    found = throughput(tracker, 3, batch=2)
+    found = throughput(tracker, 3)
     assert found.one_by_one > 0
     assert found.ratio == pytest.approx(found.in_batches / found.one_by_one)
     with pytest.raises(ValueError, match="a batch of 0 pictures: give at least 1"):

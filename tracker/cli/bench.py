@@ -57,13 +57,12 @@ def bench_pictures(network: Predictor, count: int) -> None:
     """Still pictures/s, and what batches gain."""
     from ..api import Tracker
     from ..bench_pictures import throughput
-    from ..image_batches import BATCH
     from .console import out
 
-    found = throughput(Tracker(network), count, BATCH)
+    found = throughput(Tracker(network), count)
     out.print(
         f"{count} pictures of mixed sizes, a box each: {found.one_by_one:.2f} pictures/s one by one, "
-        f"{found.in_batches:.2f} in batches of {BATCH}: {found.ratio:.2f} times as fast"
+        f"{found.in_batches:.2f} in batches: {found.ratio:.2f} times as fast"
     )
 
 
