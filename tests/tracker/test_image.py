@@ -295,3 +295,21 @@ def test_everything_tidies_masks_up(tracker: ks.Tracker) -> None:
 
     assert specks(ks.everything(image, rough)) > 0
     assert specks(ks.everything(image, tidy)) == 0
+
+
+def test_the_bundled_model_finds_a_thing_that_stands_out() -> None:
+    """An orange disc on a dull ground, by a box, by a click and by itself; the bounds are well below what the
+    model reached when this was written: 0.96, 0.80 and 0.82."""
+    ground = cv2.resize(noise(24, 32) // 4 + np.uint8(60), (320, 240))
+    y, x = np.mgrid[:240, :320]
+    disc = ((x - 150) / 60) ** 2 + ((y - 120) / 45) ** 2 < 1
+    picture = np.where(disc[:, :, None], np.uint8([220, 90, 30]), ground)
+
+    def overlap(mask: ks.Masks | ks.Segment) -> float:
+        found = mask.mask if isinstance(mask, ks.Segment) else mask.masks[0]
+        return float((found & disc).sum() / (found | disc).sum())
+
+    image = ks.load("nano", device="cpu").image(picture)
+    assert overlap(image.predict(box=(0.28, 0.31, 0.66, 0.69))) > 0.8
+    assert overlap(image.predict(points=[(150 / 320, 0.5)])) > 0.5
+    assert max(map(overlap, ks.everything(image))) > 0.5

@@ -153,7 +153,9 @@ def test_a_mask_of_another_size_is_named_with_its_picture_and_the_others_go_on(
 def test_everything_needs_no_prompt(segment: Segment, tmp_path: Path) -> None:
     paint(tmp_path / "a.png")
     said = segment("a.png", "--auto", "--grid", "2", "--crops", "1", "-o", "all.json", "-o", "masks:m")
-    assert (said.code, said.err) == (0, "")
+    assert (said.code, said.out, said.err) == (0, "nothing was found\n", ""), (
+        "random weights are sure of nothing"
+    )
     assert coco(tmp_path / "all.json")["images"][0]["file_name"] == "a.png"
 
 

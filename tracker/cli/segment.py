@@ -169,7 +169,7 @@ class Tally:
     def tell(self, source: Path) -> None:
         from .console import out
 
-        if not self.single:
+        if not self.single and self.pictures + self.failed:
             seconds = time.monotonic() - self.started
             failed = f", {self.failed} failed" if self.failed else ""
             counts = f"{self.pictures} pictures, {self.objects} objects{failed}"
@@ -184,6 +184,9 @@ def tell_objects(found: Segmented) -> None:
 
     from .console import out
 
+    if not any(found.layers):
+        out.print("nothing was found", markup=False)
+        return
     table = Table(box=None, pad_edge=False)
     for heading in ("object", "candidate", "predicted IoU", "stability", "area", "box"):
         table.add_column(heading, justify="left" if heading == "box" else "right", no_wrap=True)
