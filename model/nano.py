@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .image_predictor import ImagePrediction, ImagePrompts
 from .layers import ConvNorm
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
@@ -112,6 +113,16 @@ class Nano(nn.Module):
         )
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
+
+    def candidates(self, features: ImageFeatures, image_of: Tensor, prompts: ImagePrompts) -> ImagePrediction:
+        """The one mask there is for each of N prompts on images without a past (K = 1). An earlier mask is
+        corrected by points; alone it is a mask prompt."""
+        alone = prompts.has_prior & (prompts.labels == -1).all(1)
+        corrected = (prompts.has_prior & ~alone)[:, None, None]
+        last = torch.where(corrected, prompts.prior, NO_OBJECT_LOGIT).to(features.levels[0].dtype)
+        shown = Prompts(prompts.points, prompts.labels, prompts.prior.sigmoid(), alone)
+        found = self.segment(features, image_of, last, shown)
+        return ImagePrediction(found.logits.unsqueeze(1), found.iou.unsqueeze(1), found.presence)
 
     def propagate(
         self,

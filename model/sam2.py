@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .image_encoder import ImageEncoder
+from .image_predictor import ImagePrediction, ImagePrompts
 from .layers import MLP, of_objects, sine_times
 from .mask_decoder import MaskDecoder, choose
 from .memory import EMPTY, Entry, Memory, MemoryLayout, MemoryShape
@@ -204,6 +205,22 @@ class Sam2(nn.Module):
             iou=choice.iou,
             presence=candidates.presence,
             pointer=torch.where(present, self.pointer_head(choice.token), self.no_object_pointer),
+        )
+
+    def candidates(self, features: ImageFeatures, image_of: Tensor, prompts: ImagePrompts) -> ImagePrediction:
+        """All masks that N prompts on images without a past may mean: what is taken where a prompt leaves no
+        doubt, then whole, part and subpart."""
+        scene = of_objects(features.levels[-1] + self.no_memory[..., None, None], image_of)
+        tokens = self.prompt_encoder.points(prompts.points, prompts.labels)
+        prior = prompts.prior[:, None].clamp(-PRIOR_LOGIT, PRIOR_LOGIT).to(scene.dtype)
+        dense = self.prompt_encoder.masks(prior, prompts.has_prior)
+        finest, fine = (of_objects(level, image_of) for level in features.levels[:2])
+        found = self.mask_decoder(scene + dense, self.prompt_encoder.positions, tokens, finest, fine)
+        sure = choose(found, torch.zeros_like(prompts.has_prior))
+        return ImagePrediction(
+            logits=torch.cat([sure.logits[:, None], found.masks[:, 1:]], dim=1),
+            iou=torch.cat([sure.iou[:, None], found.iou[:, 1:]], dim=1),
+            presence=found.presence,
         )
 
     def mask_prompts(self, prompts: Prompts, memory: Memory | None) -> tuple[Tensor, Tensor]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Box, Frame, Image, Result, State, Track
+from .types import Box, Frame, Image, Mask, Result, State, Track
 
 Colour = tuple[int, int, int]
 PixelBox = tuple[int, int, int, int]
@@ -34,6 +34,8 @@ _INK: Colour = (20, 20, 20)
 _PAPER: Colour = (245, 245, 245)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FILL_OPACITY: dict[State, float] = {"tracked": 0.42, "tentative": 0.25, "occluded": 0.22, "lost": 0.15}
+MOST_TAGS = 20
+_NO_MASK: Mask = np.zeros((0, 0), np.bool_)
 _UNSEEN: dict[State, str] = {"occluded": "hidden", "lost": "lost"}
 """What a tag says in place of the confidence."""
 
@@ -66,6 +68,24 @@ def overlay(result: Result, last_boxes: LastBoxes) -> Image:
     return image
 
 
+def picture_overlay(image: Image, tracks: Iterable[Track]) -> Image:
+    """A new picture (H, W, 3) uint8 RGB: a still picture with objects drawn over it, later ones on top.
+
+    Up to `MOST_TAGS` of them have tags; more would hide the picture.
+    """
+    drawn = image.copy()
+    style = _Style.of(drawn)
+    tagged: list[Track] = []
+    for track in tracks:  # one mask at a time is in memory
+        _draw_mask(drawn, track, style)
+        tagged.append(replace(track, mask=_NO_MASK))
+    placed: list[PixelBox] = []
+    for track in tagged if len(tagged) <= MOST_TAGS else ():
+        if track.box is not None:
+            placed.append(_draw_tag(drawn, track, _pixels(track.box, drawn), placed, style))
+    return drawn
+
+
 def seen(last_boxes: LastBoxes, tracks: Iterable[Track]) -> dict[int, Box]:
     """`last_boxes` after one more frame: objects that are no longer among the tracks are forgotten."""
     boxes = ((track.object_id, track.box or last_boxes.get(track.object_id)) for track in tracks)
@@ -85,6 +105,23 @@ def indexed_map(tracks: Sequence[Track], size: tuple[int, int]) -> NDArray[np.ui
     for track in sorted(tracks, key=lambda track: (track.confidence, -track.object_id)):
         np.copyto(ids, ids.dtype.type(track.object_id), where=track.mask)
     return ids
+
+
+def layered_map(
+    masks: Iterable[tuple[int, Mask]], size: tuple[int, int]
+) -> NDArray[np.uint8] | NDArray[np.uint16]:
+    """Object ids (H, W), 0 where there is none, of (id, mask) pairs, later ones on top.
+
+    uint8, or uint16 where an id is above 255. Raises ValueError for an id outside [1, 65535].
+    """
+    ids = np.zeros(size, np.uint16)
+    highest = 0
+    for object_id, mask in masks:
+        if not 1 <= object_id <= 0xFFFF:
+            raise ValueError(f"a map of object ids holds ids from 1 to {0xFFFF}")
+        highest = max(highest, object_id)
+        np.copyto(ids, np.uint16(object_id), where=mask)
+    return ids.astype(np.uint8) if highest <= 0xFF else ids
 
 
 def davis_palette() -> NDArray[np.uint8]:

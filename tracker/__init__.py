@@ -15,30 +15,40 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from keepsight.model.mask_generator import GeneratorSettings
     from keepsight.streams.base import SinkError, SourceError
+    from keepsight.streams.segments import Segment
     from keepsight.streams.sinks import open_sink
     from keepsight.streams.sources import open_source
     from keepsight.streams.types import Correct, Event, Forget, Frame, Prompt, Refusal, Reset, Result, Track
 
     from .api import Tracker, load
+    from .image import EncodedImage, ImagePrompt, Masks
+    from .proposals import everything
     from .settings import TrackerSettings
     from .validation import ConfigError
 
 __all__ = [
     "ConfigError",
     "Correct",
+    "EncodedImage",
     "Event",
     "Forget",
     "Frame",
+    "GeneratorSettings",
+    "ImagePrompt",
+    "Masks",
     "Prompt",
     "Refusal",
     "Reset",
     "Result",
+    "Segment",
     "SinkError",
     "SourceError",
     "Track",
     "Tracker",
     "TrackerSettings",
+    "everything",
     "load",
     "open_sink",
     "open_source",
@@ -54,10 +64,16 @@ _TYPES = dict.fromkeys(
 )
 _HOMES = _TYPES | {
     "ConfigError": "keepsight.tracker.validation",
+    "EncodedImage": "keepsight.tracker.image",
+    "GeneratorSettings": "keepsight.model.mask_generator",
+    "ImagePrompt": "keepsight.tracker.image",
+    "Masks": "keepsight.tracker.image",
+    "Segment": "keepsight.streams.segments",
     "SinkError": "keepsight.streams.base",
     "SourceError": "keepsight.streams.base",
     "Tracker": "keepsight.tracker.api",
     "TrackerSettings": "keepsight.tracker.settings",
+    "everything": "keepsight.tracker.proposals",
     "load": "keepsight.tracker.api",
     "open_sink": "keepsight.streams.sinks",
     "open_source": "keepsight.streams.sources",

@@ -7,19 +7,25 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
+from keepsight.model.image_predictor import ImagePredictor
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.base import Source
+from keepsight.streams.pictures import as_rgb, read_picture
 from keepsight.streams.sources import open_source
 from keepsight.streams.threads import Worker, iterate
 from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
 
 from .build import load_predictor
 from .config import engine
+from .image import EncodedImage
+from .image_batches import encode_pictures
 from .pipeline import results
 from .prompts import Cue
 from .session import TrackerSession
@@ -31,6 +37,14 @@ NOMINAL_RATE = 25.0
 
 Footage = str | os.PathLike[str] | Source | Iterable[Frame | Image]
 """A path or URL, a source, or frames or images (H, W, 3) uint8 RGB one after the other."""
+
+Picture = str | os.PathLike[str] | NDArray[np.generic]
+"""A file, or an array: grey (H, W) or (H, W, 1), RGB (H, W, 3), with alpha (H, W, 4); uint8, uint16, bool, or
+float in [0, 1]."""
+
+
+class Predictor(VideoPredictor, ImagePredictor, Protocol):
+    """A model that tracks, and segments still images."""
 
 
 def load(
@@ -58,7 +72,7 @@ def load(
 class Tracker:
     """A model and how it tracks. It keeps nothing of a stream, so one tracker serves any number of them."""
 
-    model: VideoPredictor
+    model: Predictor
     max_objects: int = 16
     settings: TrackerSettings = DEFAULTS
 
@@ -83,6 +97,21 @@ class Tracker:
             async with aclosing(results(source_of(footage), start, cues)) as coming:
                 async for result in coming:
                     yield result
+
+    def image(self, picture: Picture) -> EncodedImage:
+        """A still picture, encoded once, to be asked any number of times. Raises SourceError for a file that
+        is no picture, and ValueError for an array that is none."""
+        return next(self.images([picture]))
+
+    def images(self, pictures: Iterable[Picture], batch: int | None = None) -> Iterator[EncodedImage]:
+        """As `image`, for many of any sizes, in their order: up to `batch` of one input size at once, None
+        for as many as suit the device. What is read ahead is bounded."""
+        return encode_pictures(self.model, (rgb_of(picture) for picture in pictures), batch)
+
+
+def rgb_of(picture: Picture) -> Image:
+    """(H, W, 3) uint8 RGB of a file or an array."""
+    return read_picture(Path(picture)) if isinstance(picture, str | os.PathLike) else as_rgb(picture)
 
 
 def cue_of(command: Command) -> Cue:

@@ -14,7 +14,7 @@ from ..drawing import davis_palette, indexed_map
 from ..types import Result
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_MARK = b"Software\0keepsight"
+MARK = b"Software\0keepsight"
 _HEAD_BYTES = 100  # signature, header and our mark lie within
 _INDEXED, _GREY = 3, 0  # PNG colour types
 _COMPRESSION = 3  # maps of ids are nearly constant: more costs time and saves little
@@ -35,7 +35,7 @@ class MasksWriter:
         self._folder.mkdir(parents=True, exist_ok=True)
         earlier = [path for path in self._folder.glob("*.png") if path.stem.isdecimal()]
         for path in earlier:
-            if not _is_ours(path):
+            if not is_ours(path):
                 raise SinkError(f"masks:{path} was not written by Keepsight: name another folder")
         for path in earlier:
             path.unlink()
@@ -65,7 +65,7 @@ def encode_png(ids: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
         (
             _SIGNATURE,
             _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour_type, 0, 0, 0)),
-            _chunk(b"tEXt", _MARK),
+            _chunk(b"tEXt", MARK),
             _chunk(b"PLTE", davis_palette().tobytes()) if indexed else b"",
             _chunk(b"IDAT", zlib.compress(rows.tobytes(), _COMPRESSION)),
             _chunk(b"IEND", b""),
@@ -78,6 +78,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _is_ours(path: Path) -> bool:
+def is_ours(path: Path) -> bool:
+    """Whether a picture carries our mark."""
     with path.open("rb") as file:
-        return _MARK in file.read(_HEAD_BYTES)
+        return MARK in file.read(_HEAD_BYTES)

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from ..api import Predictor
     from ..config import Engine
 
 
@@ -26,6 +27,9 @@ def bench(
     dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
     peer: Annotated[str | None, typer.Option(help="Race on random weights against: transformers")] = None,
+    pictures: Annotated[
+        int | None, typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")
+    ] = None,
 ) -> None:
     """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay.
 
@@ -44,6 +48,9 @@ def bench(
         race(peer, chosen, objects or [1, 3, 8], frames)
         return
     network = load_predictor(chosen)
+    if pictures is not None:
+        bench_pictures(network, pictures)
+        return
     height, width = read_size(video)
     table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
     for count in objects or [1, 5]:
@@ -68,6 +75,19 @@ def race(peer: str, chosen: Engine, objects: list[int], frames: int) -> None:
             f"{each.objects} objects: {each.ratio:.2f} times {peer}'s speed "
             f"({median(each.ours):.2f} against {median(each.peers):.2f})"
         )
+
+
+def bench_pictures(network: Predictor, count: int) -> None:
+    """Still pictures/s, and what batches gain."""
+    from ..api import Tracker
+    from ..bench_pictures import throughput
+    from .console import out
+
+    found = throughput(Tracker(network), count)
+    out.print(
+        f"{count} pictures of mixed sizes, a box each: {found.one_by_one:.2f} pictures/s one by one, "
+        f"{found.in_batches:.2f} in batches: {found.ratio:.2f} times as fast"
+    )
 
 
 def read_size(text: str) -> tuple[int, int]:

@@ -17,6 +17,8 @@ from .evaluate import evaluate
 from .models import models
 from .run import EXAMPLES, run
 from .schema import schema
+from .segment import EXAMPLES as SEGMENT_EXAMPLES
+from .segment import segment
 from .train import train
 
 EPILOG = (
@@ -41,6 +43,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command(epilog=EXAMPLES)(run)
+app.command(epilog=SEGMENT_EXAMPLES)(segment)
 app.command()(models)
 app.command()(check)
 app.command("eval")(evaluate)
