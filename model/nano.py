@@ -17,7 +17,8 @@ from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryS
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
 from .nano_image_encoder import ConvNorm, NanoImageEncoder
-from .nano_memory import LocalRead, PointerRead, ValueEncoder, read
+from .nano_memory import LocalRead, Motion, PointerRead, ValueEncoder, read
+from .object_by_object import object_by_object
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -68,6 +69,7 @@ class Nano(nn.Module):
         and 4."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
+    @object_by_object
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -117,7 +119,13 @@ class Nano(nn.Module):
         memory: Memory,
         previous: ImageFeatures | None,
     ) -> Prediction:
-        found = self.track(features, image_of, memory, previous)
+        return self.follow(features, image_of, memory, self.motion(features, previous))
+
+    @object_by_object
+    def follow(
+        self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
+    ) -> Prediction:
+        found = self.decoded(features, image_of, memory, motion)
         absent = (found.presence < 0)[:, None, None]
         hidden = found._replace(logits=found.logits.masked_fill(absent, NO_OBJECT_LOGIT))
         return self.with_pointer(features, image_of, hidden)
@@ -126,13 +134,28 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
+        return self.decoded(features, image_of, memory, self.motion(features, previous))
+
+    def motion(self, features: ImageFeatures, previous: ImageFeatures | None) -> Motion | None:
+        """How the images moved since the frame before; None where there is none. The same for all objects."""
+        if previous is None:
+            return None
+        fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
+        return Motion(
+            self.local_read.weights(fine, fine_before),
+            self.finest_read.weights(features.levels[5], previous.levels[5]),
+        )
+
+    def decoded(
+        self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
+    ) -> Decoded:
         fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
         first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
         trusted = unless_all(written[:, :first])
         last = memory.logits.sigmoid().unsqueeze(1)
-        moved, finest = self.moved(features, previous, last, image_of)
+        moved, finest = self.moved(motion, last, image_of)
         evidence = Evidence(
             trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
             fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
@@ -146,20 +169,24 @@ class Nano(nn.Module):
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
 
-    def moved(
-        self, features: ImageFeatures, previous: ImageFeatures | None, last: Tensor, image_of: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
         """The last masks (N, 1, H/4, W/4) as they have moved since: at stride 8, and at stride 4."""
         small = F.avg_pool2d(last, 2)
-        if previous is None:
+        if motion is None:
             return small, last
-        fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
-        finest = self.finest_read(features.levels[5], previous.levels[5], last, image_of)
-        return self.local_read(fine, fine_before, small, image_of), finest
+        finest = self.finest_read(motion.finest, last, image_of)
+        return self.local_read(motion.fine, small, image_of), finest
 
+    @object_by_object
     def remember(
-        self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
+        self,
+        features: ImageFeatures,
+        image_of: Tensor,
+        prediction: Prediction,
+        prompted: Tensor,
+        prompts: Prompts | None = None,
     ) -> Entry:
+        """Keys of the image and values of the mask. Masks are kept at stride 8: `prompts` are no sharper."""
         mask = prediction.logits.sigmoid().unsqueeze(1)
         fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -81,22 +83,33 @@ class LocalRead(nn.Module):
         with torch.no_grad():
             self.bias[window**2 // 2] = 2.0
 
-    def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
-        """Keys now and before (B, K, h, w), masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now; beyond
-        the border all is zero."""
+    def weights(self, now: Tensor, before: Tensor) -> Tensor:
+        """How much each place was each of its neighbours (B, window**2, h, w), from keys now and before
+        (B, K, h, w)."""
         now = now.contiguous()
         matches = [(now * near).sum(1) for near in self.shifted(before.contiguous())]
-        weights = seen_by((torch.stack(matches, dim=1) + self.bias.view(-1, 1, 1)).softmax(1), image_of)
-        moved = (near * weights[:, i] for i, near in enumerate(self.shifted(masks.squeeze(1))))
+        return (torch.stack(matches, dim=1) + self.bias.view(-1, 1, 1)).softmax(1)
+
+    def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
+        """Masks (N, 1, h, w) in [0, 1] before, to (N, 1, h, w) now; beyond the border all is zero."""
+        own = seen_by(weights, image_of)
+        moved = (near * own[:, i] for i, near in enumerate(self.shifted(masks.squeeze(1))))
         return torch.stack(list(moved), dim=1).sum(1, keepdim=True)
 
     def shifted(self, x: Tensor) -> list[Tensor]:
-        """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first (im2col)
-        takes four times as long on a CPU."""
+        """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first
+        (im2col) takes four times as long on a CPU."""
         h, w = x.shape[-2:]
         padded = F.pad(x, [self.window // 2] * 4)
         offsets = range(self.window)
         return [padded[..., dy : dy + h, dx : dx + w] for dy in offsets for dx in offsets]
+
+
+class Motion(NamedTuple):
+    """The weights of `LocalRead` between two frames, at stride 8 and at stride 4."""
+
+    fine: Tensor
+    finest: Tensor
 
 
 class PointerRead(nn.Module):

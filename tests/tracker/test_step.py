@@ -116,7 +116,7 @@ def test_the_memory_holds_the_same_bytes_after_500_frames():
         state, _ = step(model, state, frame, commands)
         assert state.memory is not None
         held[index] = state.memory.nbytes
-    assert held[10] == held[500] == 3 * (5 * 3 * 4 * 6 + 5 * 3 + 16 * 24) * 4 + 3 * (5 + 5) * 8
+    assert held[10] == held[500] == 3 * (5 * 3 * 4 * 6 + 5 * 3 + 16 * 24 + 5) * 4 + 3 * (5 + 5) * 8
     assert len(state.slots) == 3
 
 

@@ -1,0 +1,189 @@
+"""Objects do not touch each other, in real networks, to the bit; and a stream without end is of one size.
+
+Random weights: nothing here depends on what a network has learned.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as some
+
+from keepsight.model.models import build
+from keepsight.model.nano_config import NANO
+from keepsight.model.sam2_config import TEST
+from keepsight.model.video_predictor import VideoPredictor
+from keepsight.streams.types import Command, Correct, Forget, Frame, Prompt, Result, Track
+from keepsight.tracker.settings import TrackerSettings
+from keepsight.tracker.state import initial
+from keepsight.tracker.step import step
+
+from .fakes import follow, frame_of
+
+LENGTH = 6
+SIZE = (48, 80)
+ALWAYS = TrackerSettings(write_presence=0.0, write_iou=0.0, visible_presence=1e-6)
+"""Untrained networks doubt what they see: their masks are kept and remembered all the same."""
+SELECTIVE = replace(ALWAYS, memory="selective")
+
+
+def network(name: str) -> VideoPredictor:
+    torch.manual_seed(0)
+    config = replace(TEST, image_size=64) if name == "sam2" else replace(NANO, image_side=64)
+    return build(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module", params=["sam2", "nano"])
+def model(request: pytest.FixtureRequest) -> VideoPredictor:
+    return network(request.param)
+
+
+def film(length: int) -> list[Frame]:
+    """Noise that moves to the right."""
+    noise = np.random.default_rng(0).integers(0, 255, (*SIZE, 3), np.uint8)
+    return [frame_of(np.roll(noise, 3 * index, axis=1), index) for index in range(length)]
+
+
+def shown(object_id: int) -> Prompt:
+    """Something different for each id: a box, a click, clicks of both signs, a mask."""
+    x = 0.05 + 0.08 * object_id
+    match object_id % 4:
+        case 0:
+            return Prompt(object_id=object_id, box=(x, 0.1, x + 0.2, 0.6))
+        case 1:
+            return Prompt(object_id=object_id, points=((x, 0.5),), labels=(True,))
+        case 2:
+            return Prompt(
+                object_id=object_id, points=((x, 0.3), (x, 0.9), (0.9, x)), labels=(True, True, False)
+            )
+    mask = np.zeros(SIZE, np.bool_)
+    mask[10:30, int(80 * x) : int(80 * x) + 15] = True
+    return Prompt(object_id=object_id, mask=mask)
+
+
+def told(results: Sequence[Result], object_id: int) -> list[tuple[object, ...]]:
+    """All that is said of one object, to the bit."""
+    return [said(track) for result in results for track in result.tracks if track.object_id == object_id]
+
+
+def said(track: Track) -> tuple[object, ...]:
+    scores = track.confidence, track.iou, track.presence, track.stability, track.margin
+    return track.mask.tobytes(), track.box, track.state, scores
+
+
+def tracked(
+    model: VideoPredictor, commands: Mapping[int, Sequence[Command]], settings: TrackerSettings = ALWAYS
+) -> list[Result]:
+    return follow(model, film(LENGTH), commands, settings, room=9)[1]
+
+
+@pytest.mark.parametrize("policy", [ALWAYS, SELECTIVE], ids=["recent", "selective"])
+def test_one_object_alone_equals_the_same_object_among_eight(
+    model: VideoPredictor, policy: TrackerSettings
+) -> None:
+    ids = range(1, 9)
+    together = tracked(model, {0: [shown(one) for one in ids]}, policy)
+    for one in (1, 2, 4, 7):
+        alone = tracked(model, {0: [shown(one)]}, policy)
+        assert told(alone, one) == told(together, one)
+        assert len(told(alone, one)) == LENGTH
+
+
+Traffic = dict[int, list[Command]]
+
+
+@some.composite
+def traffic(draw: Callable[..., int]) -> Traffic:
+    """Other objects, 2 to 5, that come, are corrected and go."""
+    commands: Traffic = {}
+    for one in range(2, 2 + draw(some.integers(1, 4))):
+        begins = draw(some.integers(0, LENGTH - 1))
+        commands.setdefault(begins, []).append(shown(one))
+        corrected, ends = draw(some.integers(begins, LENGTH)), draw(some.integers(begins + 1, LENGTH + 1))
+        if corrected < ends:
+            click = Correct(object_id=one, points=((0.5, 0.5),), labels=(False,))
+            commands.setdefault(corrected, []).append(click)
+        commands.setdefault(ends, []).append(Forget(one))
+    return commands
+
+
+@settings(max_examples=5, deadline=None)
+@given(others=traffic())
+@pytest.mark.parametrize("name", ["sam2", "nano"])
+def test_who_else_comes_and_goes_never_changes_an_object(name: str, others: Traffic) -> None:
+    model = network(name)
+    mine: Traffic = {0: [shown(1)], 3: [Correct(object_id=1, points=((0.2, 0.4),), labels=(True,))]}
+    both = {frame: [*others.get(frame, []), *mine.get(frame, [])] for frame in {*mine, *others}}
+    assert told(tracked(model, both), 1) == told(tracked(model, mine), 1)
+
+
+@settings(max_examples=5, deadline=None)
+@given(order=some.permutations(range(6)))
+@pytest.mark.parametrize("name", ["sam2", "nano"])
+def test_prompts_in_any_order_give_the_same_masks(name: str, order: list[int]) -> None:
+    """Prompts of four objects, one of them shown by three commands; its clicks come in any order, too."""
+    model = network(name)
+    clicks = (((0.2, 0.4), True), ((0.7, 0.8), False), ((0.3, 0.5), True))
+    commands: list[Command] = [shown(one) for one in (2, 3, 4)]
+    commands += [Prompt(object_id=1, points=(point,), labels=(label,)) for point, label in clicks]
+    wanted = tracked(model, {0: commands, 2: commands})
+    positive_first = sorted((commands[index] for index in order), key=says_no)
+    found = tracked(model, {0: positive_first, 2: [commands[index] for index in order]})
+    for one in (1, 2, 3, 4):
+        assert told(found, one) == told(wanted, one)
+
+
+def says_no(command: Command) -> bool:
+    """An object cannot begin with where it is not."""
+    return isinstance(command, Prompt) and command.labels == (False,)
+
+
+def test_a_correction_sees_the_mask_before_it(model: VideoPredictor) -> None:
+    click = Correct(object_id=1, points=((0.2, 0.4),), labels=(True,))
+    one, other = (
+        tracked(model, {0: [replace(shown(first), object_id=1)], 3: [click], 4: [click]}) for first in (1, 3)
+    )
+    fresh = tracked(model, {3: [Prompt(object_id=1, points=click.points, labels=click.labels)]})
+    after = [said(results[3].tracks[0]) for results in (one, other, fresh)]
+    assert len(set(after)) == 3
+    assert said(one[4].tracks[0]) != said(one[3].tracks[0])
+
+
+@pytest.mark.parametrize("policy", ["recent", "selective"])
+def test_a_stream_holds_the_same_bytes_at_frames_20_and_2000(policy: str) -> None:
+    """All tensors of the process are counted, so nothing can hide. Objects come, are corrected, and go."""
+    torch.manual_seed(0)
+    tiny = replace(TEST, image_size=32, attention_depth=1, decoder_depth=1)
+    model = build(tiny).eval().requires_grad_(False)
+    frames, state = film(20), initial(3)
+    held: dict[int, int] = {}
+    settings = SELECTIVE if policy == "selective" else ALWAYS
+    for index in range(2001):
+        commands: list[Command] = [shown(1)] if index == 0 else []
+        if index % 100 == 10:
+            commands = [
+                replace(shown(2), object_id=2),
+                Correct(object_id=1, points=((0.5, 0.5),), labels=(True,)),
+            ]
+        if index % 100 == 15:
+            commands = [Forget(2)]
+        state, _ = step(model, state, replace(frames[index % 20], index=index), commands, settings)
+        if index in (20, 2000):
+            held[index] = tensor_bytes()
+    assert held[20] == held[2000]
+    assert state.memory is not None
+    assert state.memory.written[0, 0] == 0  # the first prompt is never forgotten
+    assert state.pending == ()
+
+
+def tensor_bytes() -> int:
+    """The bytes of every tensor that is alive; views of one storage count once."""
+    gc.collect()
+    tensors = [one for one in gc.get_objects() if issubclass(type(one), torch.Tensor)]
+    return sum({one.untyped_storage().data_ptr(): one.untyped_storage().nbytes() for one in tensors}.values())
