@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from keepsight.streams.types import Correct, Event, Forget, Frame, Prompt, Refusal, Reset, Result, Track
 
     from .api import Tracker, load
+    from .offline import OfflineTracker
     from .settings import TrackerSettings
     from .validation import ConfigError
 
@@ -30,6 +31,7 @@ __all__ = [
     "Event",
     "Forget",
     "Frame",
+    "OfflineTracker",
     "Prompt",
     "Refusal",
     "Reset",
@@ -54,6 +56,7 @@ _TYPES = dict.fromkeys(
 )
 _HOMES = _TYPES | {
     "ConfigError": "keepsight.tracker.validation",
+    "OfflineTracker": "keepsight.tracker.offline",
     "SinkError": "keepsight.streams.base",
     "SourceError": "keepsight.streams.base",
     "Tracker": "keepsight.tracker.api",
