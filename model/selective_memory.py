@@ -47,11 +47,12 @@ def select(memory: Memory, layout: MemoryLayout, row: int, leaving: int) -> None
 
 
 def least(memory: Memory, layout: MemoryLayout, row: int, slots: list[int]) -> int:
-    """The slot of least merit: its worth times how unlike it is to the most similar of the others and of the
-    prompted frames (one minus their cosine)."""
+    """The slot of least merit: its worth, times how unlike it is (one minus the cosine) to the most similar
+    of those that are worth more, or as much and newer, and of the prompted frames."""
     prompted = [slot for slot in range(layout.conditioning) if memory.written[row, slot] != EMPTY]
     looks = F.normalize(memory.features[row, [*slots, *prompted]].flatten(1).float(), dim=1)
-    alike = looks @ looks.T
-    alike.fill_diagonal_(-1)
-    merit = memory.worth[row, slots] * (1 - alike[: len(slots)].amax(dim=1))
-    return slots[int(merit.argmin())]
+    worth, written = memory.worth[row, slots], memory.written[row, slots]
+    newer = (worth[None] == worth[:, None]) & (written[None] > written[:, None])
+    better = F.pad((worth[None] > worth[:, None]) | newer, (0, len(prompted)), value=True)
+    alike = (looks[: len(slots)] @ looks.T).masked_fill(~better, 0)
+    return slots[int((worth * (1 - alike.amax(dim=1))).argmin())]

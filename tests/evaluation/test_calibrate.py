@@ -67,7 +67,7 @@ def test_the_error_is_the_distance_of_what_was_said_from_what_was() -> None:
     said = np.array([0.95] * 10 + [0.25] * 10)
     right = np.array([1.0] * 7 + [0.0] * 3 + [1.0] * 2 + [0.0] * 8)
     bins = bins_of(said, right)
-    assert [one.count for one in bins] == [10, 10]
+    assert [one.masks for one in bins] == [10, 10]
     assert calibration_error(bins) == pytest.approx((0.25 + 0.05) / 2)
     assert brier(np.array([1.0, 0.0]), np.array([1.0, 1.0])) == 0.5
 

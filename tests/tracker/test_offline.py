@@ -9,13 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as some
 
 import keepsight.tracker as ks
-from keepsight.model.models import build
-from keepsight.model.sam2_config import TEST
 from keepsight.streams.recording import open_recording
 from keepsight.streams.types import Correct, Prompt, Track
 from keepsight.tracker.offline import OfflineTracker, open_offline
@@ -23,10 +20,9 @@ from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.snapshots import Snapshots
 
 from .fakes import BLUE, GREEN, RED, ColourPredictor, Square, area, paint
+from .networks import ALWAYS, NAMES, network
 
 LENGTH = 12
-ALWAYS = TrackerSettings(write_presence=0.0, write_iou=0.0, visible_presence=1e-6)
-"""Untrained networks doubt what they see: their masks are kept all the same."""
 
 
 def write_film(folder: Path, squares: Callable[[int], list[Square]], length: int = LENGTH) -> Path:
@@ -176,17 +172,16 @@ def told(recording: OfflineTracker) -> list[tuple[object, ...]]:
     return [tuple(one(track) for track in result.tracks) for result in recording.results()]
 
 
-@pytest.fixture(scope="module")
-def scene() -> str:
-    return f"test://?frames={LENGTH}&size=96x64"
-
-
 shown_somewhere = some.lists(
     some.tuples(
         some.integers(0, LENGTH - 1),
         some.integers(1, 2),
         some.sampled_from(
-            [Prompt(box=(0.1, 0.1, 0.5, 0.6)), Prompt(points=((0.6, 0.6), (0.2, 0.9)), labels=(True, False))]
+            [
+                Prompt(box=(0.1, 0.1, 0.5, 0.6)),
+                Prompt(points=((0.6, 0.6), (0.2, 0.9)), labels=(True, False)),
+                Prompt(mask=np.tri(64, 96, dtype=np.bool_)),
+            ]
         ),
     ),
     min_size=2,
@@ -194,15 +189,15 @@ shown_somewhere = some.lists(
 )
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(shown_somewhere)
+@settings(max_examples=4, deadline=None)
+@given(shown=shown_somewhere)
+@pytest.mark.parametrize("name", NAMES)
 def test_tracking_again_from_a_change_equals_a_run_from_scratch(
-    scene: str, shown: list[tuple[int, int, Prompt]]
+    name: str, shown: list[tuple[int, int, Prompt]]
 ) -> None:
     """Prompts given all at once, and one by one with tracking in between: the same to the bit."""
-    torch.manual_seed(0)
-    model = build(replace(TEST, image_size=64)).eval()
-    film = open_recording(scene)
+    model = network(name)
+    film = open_recording(f"test://?frames={LENGTH}&size=96x64")
     with open_offline(model, ALWAYS, film) as at_once, open_offline(model, ALWAYS, film) as bit_by_bit:
         for frame, object_id, prompt in shown:
             at_once.show(frame, replace(prompt, object_id=object_id))

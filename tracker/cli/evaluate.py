@@ -89,6 +89,8 @@ def fit_confidence(tracker: Tracker, options: Mapping[str, object], file: Path, 
     from ..validation import ConfigError
     from .calibrating import calibrate
 
+    if file.suffix != ".json" or not file.absolute().parent.is_dir():
+        raise ConfigError(f"--calibrate {file}: must be a FILE.json in a folder that is there")
     weights = weights_of(engine(options))
     if weights is None:
         raise ConfigError("--calibrate: a calibration belongs to a file of weights: give --weights FILE")

@@ -46,7 +46,7 @@ class Observation:
 class Bin(NamedTuple):
     """The masks whose confidence lies in one of `BINS` equal parts of [0, 1]; `right`: the share that was."""
 
-    count: int
+    masks: int
     confidence: float
     right: float
 
@@ -150,8 +150,8 @@ def bins_of(said: Floats, right: Floats) -> list[Bin]:
 
 def calibration_error(bins: Sequence[Bin]) -> float:
     """Expected calibration error (Guo et al. 2017): the mean distance of confidence and share of right."""
-    total = sum(one.count for one in bins)
-    return sum(one.count * abs(one.confidence - one.right) for one in bins) / total
+    total = sum(one.masks for one in bins)
+    return sum(one.masks * abs(one.confidence - one.right) for one in bins) / total
 
 
 def brier(said: Floats, right: Floats) -> float:

@@ -43,11 +43,11 @@ def draw_axes(picture: Image) -> None:
 
 
 def draw_bins(picture: Image, bins: Sequence[Bin], colour: Colour) -> None:
-    total = sum(one.count for one in bins)
+    total = sum(one.masks for one in bins)
     dots = [place(one.confidence, one.right) for one in bins]
     cv2.polylines(picture, [np.array(dots, np.int32)], False, colour, 2, cv2.LINE_AA)
     for one, dot in zip(bins, dots, strict=True):
-        cv2.circle(picture, dot, 3 + round(24 * (one.count / total) ** 0.5), colour, -1, cv2.LINE_AA)
+        cv2.circle(picture, dot, 3 + round(24 * (one.masks / total) ** 0.5), colour, -1, cv2.LINE_AA)
 
 
 def place(x: float, y: float) -> tuple[int, int]:
