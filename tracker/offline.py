@@ -64,7 +64,7 @@ class Sweep:
         if first > 0:
             return self.recording.frame_count
         gaps = zip((first, *later), later, strict=False)
-        wanted = ((before + after) // 2 + 1 for before, after in gaps if after - before > 1)
+        wanted = ((before + after) // 2 + 1 for before, after in gaps if after - before > 2)
         return next((self.turned(frame) + 1 for frame in wanted), 0)
 
     def changed(self, object_id: int, frame: int) -> None:
@@ -90,9 +90,9 @@ class Sweep:
 class OfflineTracker:
     """Objects in a recording. Made by `Tracker.offline`; results are kept on disk until that block is left.
 
-    Nothing is tracked before it is asked for: `update` tracks what is new, and after a correction only the
-    corrected object, from the last snapshot before it. What this gives is what a run from the beginning would
-    give: on a CPU to the bit.
+    Nothing is tracked before it is asked for: `update` tracks what is new, and after corrections only the
+    corrected objects, from the last snapshot before the first of these. What this gives is what a run from
+    the beginning would give: on a CPU to the bit.
     """
 
     def __init__(
@@ -151,7 +151,7 @@ class OfflineTracker:
             yield Result(frame, self.tracks(frame.index))
 
     def tracks(self, frame: int) -> tuple[Track, ...]:
-        """The tracks of one frame that are known by now, in the order of their ids."""
+        """The tracks of one frame as of the last `update`, in the order of their ids."""
         found = (
             self._store.get(object_id, frame, is_backwards(prompted, frame))
             for object_id, prompted in sorted(self._prompted.items())
