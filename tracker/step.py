@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
 
 from keepsight.model.memory import Memory, empty, forget
 from keepsight.model.video_predictor import ImageFeatures, VideoPredictor
@@ -19,7 +18,7 @@ from .events import Observation, advance
 from .settings import TrackerSettings
 from .state import TrackerState, TrackRecord, resized
 from .stopwatch import Stopwatch
-from .transforms import to_image, to_masks
+from .transforms import sample_of, to_image, to_masks
 from .worth import worth
 
 DEFAULTS = TrackerSettings()
@@ -96,7 +95,7 @@ def _scene(
 ) -> Scene:
     """The frame encoded, beside a memory of the right size whose rows of new objects are empty."""
     size = model.input_size(frame.size)
-    features = model.encode_image(to_image(frame.image, size, _sample(model)))
+    features = model.encode_image(to_image(frame.image, size, sample_of(model)))
     memory = _memory(model, state, features, size)
     if plan.fresh:
         forget(memory, torch.tensor(sorted(plan.fresh), device=memory.written.device))
@@ -118,12 +117,6 @@ def _memory(
     if state.memory is None:
         return empty(len(state.slots), model.layout, shape, like=features.levels[-1])
     return state.memory if size == state.input_size else resized(state.memory, shape)
-
-
-def _sample(model: VideoPredictor) -> Tensor:
-    """A tensor where the model is, of its dtype; float32 on the CPU if it has no parameters."""
-    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
-    return torch.empty(0) if first is None else first
 
 
 def _seeds(state: TrackerState, plan: Plan, scene: Scene, frame: Frame) -> Mapping[int, Geometry]:
@@ -148,7 +141,7 @@ def _shaken(scene: Scene, slots: Sequence[int], frame: Frame, settings: TrackerS
     """
     if not settings.noise:
         return None
-    image = to_image(frame.image, scene.input_size, _sample(scene.model))
+    image = to_image(frame.image, scene.input_size, sample_of(scene.model))
     random = torch.Generator().manual_seed(frame.index)
     noise = settings.noise * torch.randn(image.shape, generator=random).to(image)
     features = scene.model.encode_image((image + noise).clamp_(0, 1))

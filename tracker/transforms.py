@@ -10,13 +10,19 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from keepsight.model.video_predictor import Prompts
 from keepsight.streams.types import Box, Geometry, Image, Mask
 
 Number = TypeVar("Number", np.uint8, np.float32)
 PADDING, BOX_CORNERS = -1, (2, 3)
+
+
+def sample_of(model: object) -> Tensor:
+    """A tensor where the model is, of its dtype; float32 on the CPU if it has no parameters."""
+    first = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    return torch.empty(0) if first is None else first
 
 
 def to_image(image: Image, size: tuple[int, int], like: Tensor) -> Tensor:
