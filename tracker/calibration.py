@@ -37,8 +37,9 @@ class Errors(BaseModel):
 
 
 class CalibrationFile(BaseModel):
-    """What is written. `event`: what the number is the probability of; before, after: how far off it was on
-    sequences it was not fitted on, before calibration and after."""
+    """What is written. event: what the number is the probability of; sequences: what it was fitted on;
+    before, after: how far off it was on the `judged` ones of them, without calibration, and with one that was
+    fitted on the others only."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -50,6 +51,7 @@ class CalibrationFile(BaseModel):
     weights: Weights
     sequences: tuple[str, ...]
     observations: int
+    judged: tuple[str, ...]
     before: Errors
     after: Errors
 

@@ -63,6 +63,12 @@ def test_no_sequence_judges_what_was_fitted_on_it() -> None:
     assert said[0] == said[1] == pytest.approx(0.5, abs=0.05)
 
 
+def test_what_was_never_wrong_judges_nobody() -> None:
+    seen = [one for one in observations(count=400) if one.sequence == "a" or one.right]
+    said = held_out(seen)
+    assert all(np.isnan(value) == (one.sequence == "a") for value, one in zip(said, seen, strict=True))
+
+
 def test_the_error_is_the_distance_of_what_was_said_from_what_was() -> None:
     said = np.array([0.95] * 10 + [0.25] * 10)
     right = np.array([1.0] * 7 + [0.0] * 3 + [1.0] * 2 + [0.0] * 8)

@@ -80,6 +80,7 @@ def calibration_file(weights: Path) -> CalibrationFile:
         weights=Weights(iou=1.0, presence=0.5, stability=0.0, margin=2.0),
         sequences=("a", "b"),
         observations=100,
+        judged=("a", "b"),
         before=Errors(ece=0.2, brier=0.2),
         after=Errors(ece=0.1, brier=0.1),
     )

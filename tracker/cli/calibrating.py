@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,14 @@ from rich.table import Table
 
 from ..calibration import CalibrationFile, Errors, Weights, beside, sha256_of
 from ..evaluation.calibrate import (
+    Floats,
+    Judgement,
     Observation,
     bins_of,
-    brier,
-    calibration_error,
     fit,
     held_out,
+    judge,
+    names_of,
     right_of,
 )
 from ..evaluation.reliability import reliability_plot
@@ -24,13 +27,39 @@ from ..validation import ConfigError
 from .console import out
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Masks that were judged by a calibration that had not seen their sequences: what is said of each before
+    and after, and whether it was right, (n,) each."""
+
+    sequences: tuple[str, ...]
+    before: Floats
+    after: Floats
+    right: Floats
+
+    def of(self, *names: str) -> tuple[Judgement, Judgement]:
+        """Before and after, on these sequences."""
+        own = np.isin(np.array(self.sequences), names)
+        return judge(self.before[own], self.right[own]), judge(self.after[own], self.right[own])
+
+
+def tried(observations: Sequence[Observation]) -> Trial:
+    """Raises ConfigError where no sequence can be judged by the others."""
+    after = held_out(observations)
+    kept = [row for row, said in enumerate(after) if not np.isnan(said)]
+    if not kept:
+        raise ConfigError("--calibrate: no sequence has both right and wrong masks: add labelled videos")
+    judged = [observations[row] for row in kept]
+    before = np.array([one.confidence for one in judged])
+    return Trial(tuple(one.sequence for one in judged), before, after[kept], right_of(judged))
+
+
 def calibrate(observations: Sequence[Observation], model: str, weights: Path, file: Path) -> None:
     """Write the calibration and beside it the reliability plot, and tell how good they are. Raises
     ConfigError where there is nothing to fit."""
-    right, said = right_of(observations), np.array([one.confidence for one in observations])
-    if not observations or right.min() == right.max():
-        raise ConfigError("--calibrate: of all masks none was wrong, or none right: that teaches nothing")
-    after, fitted = held_out(observations), fit(observations)
+    trial, fitted = tried(observations), fit(observations)
+    judged = tuple(dict.fromkeys(trial.sequences))
+    before, after = trial.of(*judged)
     content = CalibrationFile(
         model=model,
         weights_sha256=sha256_of(weights),
@@ -38,14 +67,15 @@ def calibrate(observations: Sequence[Observation], model: str, weights: Path, fi
         weights=Weights(
             iou=fitted.iou, presence=fitted.presence, stability=fitted.stability, margin=fitted.margin
         ),
-        sequences=tuple(dict.fromkeys(one.sequence for one in observations)),
+        sequences=tuple(names_of(observations)),
         observations=len(observations),
-        before=Errors(ece=calibration_error(bins_of(said, right)), brier=brier(said, right)),
-        after=Errors(ece=calibration_error(bins_of(after, right)), brier=brier(after, right)),
+        judged=judged,
+        before=Errors(ece=before.ece, brier=before.brier),
+        after=Errors(ece=after.ece, brier=after.brier),
     )
-    plot = reliability_plot(model, bins_of(said, right), bins_of(after, right))
+    plot = reliability_plot(model, bins_of(trial.before, trial.right), bins_of(trial.after, trial.right))
     write(file, content, cv2.imencode(".png", plot[..., ::-1])[1].tobytes())
-    out.print(table(content))
+    out.print(table(trial, content.sequences, judged))
     out.print(f"{file} is used where it lies beside the weights, as {beside(weights)}", soft_wrap=True)
 
 
@@ -57,13 +87,16 @@ def write(file: Path, content: CalibrationFile, plot: bytes) -> None:
         raise ConfigError(f"--calibrate {file}: {error.strerror or error}") from None
 
 
-def table(content: CalibrationFile) -> Table:
-    made = Table(
-        title=f"{content.model}: confidence of {content.observations} masks", box=None, title_justify="left"
-    )
-    made.add_column("")
-    made.add_column("expected calibration error", justify="right")
-    made.add_column("Brier score", justify="right")
-    for name, errors in (("before", content.before), ("after, on unseen sequences", content.after)):
-        made.add_row(name, f"{errors.ece:.3f}", f"{errors.brier:.3f}")
+def table(trial: Trial, sequences: Sequence[str], judged: Sequence[str]) -> Table:
+    """One row per sequence, judged by a calibration fitted on the others, and one for all that could be."""
+    made = Table(title="Confidence before and after calibration on the other sequences", box=None)
+    for heading in ("", "masks", "right", "ECE before", "after", "Brier before", "after"):
+        made.add_column(heading, justify="right" if heading else "left")
+    for name, own in (*((one, (one,)) for one in sequences), ("all judged", tuple(judged))):
+        if not set(own) <= set(judged):
+            made.add_row(name, "", "not judged: the others are all right or all wrong")
+            continue
+        before, after = trial.of(*own)
+        errors = (before.ece, after.ece, before.brier, after.brier)
+        made.add_row(name, str(before.masks), f"{before.right:.0%}", *(f"{error:.3f}" for error in errors))
     return made

@@ -121,14 +121,37 @@ def sigmoid(logits: Floats) -> Floats:
 
 
 def held_out(observations: Sequence[Observation]) -> Floats:
-    """The confidence (n,) of each mask by a calibration that has not seen its sequence."""
-    said = np.zeros(len(observations))
-    for name in {one.sequence for one in observations}:
-        others = fit([one for one in observations if one.sequence != name])
-        for row, one in enumerate(observations):
-            if one.sequence == name:
-                said[row] = others(one.opinions)
+    """The confidence (n,) of each mask by a calibration that has not seen its sequence.
+
+    NaN where all masks of the other sequences are right, or all wrong: they teach no difference.
+    """
+    said = np.full(len(observations), np.nan)
+    for name in names_of(observations):
+        others = [one for one in observations if one.sequence != name]
+        if len({one.right for one in others}) == 2:
+            fitted = fit(others)
+            own = [row for row, one in enumerate(observations) if one.sequence == name]
+            said[own] = [fitted(observations[row].opinions) for row in own]
     return said
+
+
+def names_of(observations: Sequence[Observation]) -> list[str]:
+    """The sequences in their order."""
+    return list(dict.fromkeys(one.sequence for one in observations))
+
+
+class Judgement(NamedTuple):
+    """What is said of some masks, and how far off that was: expected calibration error and Brier score."""
+
+    masks: int
+    right: float
+    ece: float
+    brier: float
+
+
+def judge(said: Floats, right: Floats) -> Judgement:
+    """said: (n,) in [0, 1]; right: (n,) of 0 and 1."""
+    return Judgement(len(said), right.mean(), calibration_error(bins_of(said, right)), brier(said, right))
 
 
 def logits_of(observations: Sequence[Observation]) -> Floats:
