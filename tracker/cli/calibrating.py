@@ -26,6 +26,8 @@ from ..evaluation.reliability import reliability_plot
 from ..validation import ConfigError
 from .console import out
 
+UNJUDGED = "-: not judged, since all masks of the others are right, or all wrong, and teach no difference"
+
 
 @dataclass(frozen=True, slots=True)
 class Trial:
@@ -89,12 +91,13 @@ def write(file: Path, content: CalibrationFile, plot: bytes) -> None:
 
 def table(trial: Trial, sequences: Sequence[str], judged: Sequence[str]) -> Table:
     """One row per sequence, judged by a calibration fitted on the others, and one for all that could be."""
-    made = Table(title="Confidence before and after calibration on the other sequences", box=None)
+    caption = None if len(judged) == len(sequences) else UNJUDGED
+    made = Table(title="Confidence before and after calibration on the others", caption=caption, box=None)
     for heading in ("", "masks", "right", "ECE before", "after", "Brier before", "after"):
         made.add_column(heading, justify="right" if heading else "left")
     for name, own in (*((one, (one,)) for one in sequences), ("all judged", tuple(judged))):
         if not set(own) <= set(judged):
-            made.add_row(name, "", "not judged: the others are all right or all wrong")
+            made.add_row(name, *"-" * 6)
             continue
         before, after = trial.of(*own)
         errors = (before.ece, after.ece, before.brier, after.brier)
