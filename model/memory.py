@@ -38,7 +38,8 @@ class Memory(NamedTuple):
 
     features: (N, M, C, h, w) encoded frames; written: (N, M) int64, the frame index each slot holds, -1
     empty; pointers: (N, P, D) object pointers; pointed: (N, P) int64, likewise; logits: (N, *mask) the
-    mask logits of the last frame.
+    mask logits of the last frame; worth: (N, M) in [0, 1], how much a slot's frame is to be trusted, where a
+    selection is kept.
     """
 
     features: Tensor
@@ -46,6 +47,7 @@ class Memory(NamedTuple):
     pointers: Tensor
     pointed: Tensor
     logits: Tensor
+    worth: Tensor
 
     @property
     def nbytes(self) -> int:
@@ -81,6 +83,7 @@ def empty(objects: int, layout: MemoryLayout, shape: MemoryShape, like: Tensor) 
         pointers=like.new_zeros((objects, layout.pointers, shape.pointer_dim)),
         pointed=torch.full((objects, layout.pointers), EMPTY, device=device),
         logits=like.new_full((objects, *shape.mask), NO_OBJECT_LOGIT),
+        worth=torch.zeros((objects, slots), device=device),
     )
 
 
@@ -98,6 +101,7 @@ def forget(memory: Memory, index: Tensor) -> Memory:
     memory.pointers[index] = 0
     memory.pointed[index] = EMPTY
     memory.logits[index] = NO_OBJECT_LOGIT
+    memory.worth[index] = 0
     return memory
 
 
@@ -123,6 +127,11 @@ def write_recent(memory: Memory, layout: MemoryLayout, index: Tensor, frame: int
     slot = layout.conditioning + memory.written[index, layout.conditioning :].argmin(dim=1)
     memory.features[index, slot] = entry.features.to(memory.features.dtype)
     memory.written[index, slot] = frame
+    return write_pointer(memory, layout, index, frame, entry)
+
+
+def write_pointer(memory: Memory, layout: MemoryLayout, index: Tensor, frame: int, entry: Entry) -> Memory:
+    """Write a tracked frame's pointer over the oldest of the recent ones, in place."""
     if layout.pointers > layout.conditioning:
         slot = layout.conditioning + memory.pointed[index, layout.conditioning :].argmin(dim=1)
         memory.pointers[index, slot] = entry.pointer.to(memory.pointers.dtype)

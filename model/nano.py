@@ -19,7 +19,8 @@ from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryS
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
 from .nano_image_encoder import NanoImageEncoder
-from .nano_memory import LocalRead, PointerRead, ValueEncoder, read
+from .nano_memory import LocalRead, Motion, PointerRead, ValueEncoder, read
+from .object_by_object import object_by_object
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -70,6 +71,7 @@ class Nano(nn.Module):
         and 4, and features at stride 2."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
+    @object_by_object
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -132,7 +134,13 @@ class Nano(nn.Module):
         memory: Memory,
         previous: ImageFeatures | None,
     ) -> Prediction:
-        found = self.track(features, image_of, memory, previous)
+        return self.follow(features, image_of, memory, self.motion(features, previous))
+
+    @object_by_object
+    def follow(
+        self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
+    ) -> Prediction:
+        found = self.decoded(features, image_of, memory, motion)
         absent = (found.presence < 0)[:, None, None]
         hidden = found._replace(logits=found.logits.masked_fill(absent, NO_OBJECT_LOGIT))
         return self.with_pointer(features, image_of, hidden)
@@ -141,13 +149,26 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
+        return self.decoded(features, image_of, memory, self.motion(features, previous))
+
+    def motion(self, features: ImageFeatures, previous: ImageFeatures | None) -> Motion | None:
+        """How the images moved since the frame before; None where there is none. The same for all objects."""
+        if previous is None:
+            return None
+        fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
+        weights, _ = self.local_read.weights(fine, fine_before)
+        return Motion(weights, *self.finest_read.weights(features.levels[5], previous.levels[5]))
+
+    def decoded(
+        self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
+    ) -> Decoded:
         fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
         first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
         trusted, every = unless_all(written[:, :first]), unless_all(written)
         last = memory.logits.sigmoid().unsqueeze(1)
-        moved, finest, unlike = self.moved(features, previous, last, image_of)
+        moved, finest, unlike = self.moved(motion, last, image_of)
         evidence = Evidence(
             trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
             fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
@@ -163,23 +184,25 @@ class Nano(nn.Module):
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
 
-    def moved(
-        self, features: ImageFeatures, previous: ImageFeatures | None, last: Tensor, image_of: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The last masks (N, 1, H/2, W/2) as they have moved since, at stride 8 and at stride 2, and how
         uncertain the second is, at stride 4."""
         small = F.avg_pool2d(last, 4)
-        if previous is None:
+        if motion is None:
             return small, last, torch.zeros_like(F.avg_pool2d(last, 2))
-        fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
-        blocks = F.pixel_unshuffle(last, 2)
-        finest, unlike = self.finest_read(features.levels[5], previous.levels[5], blocks, image_of)
-        moved, _ = self.local_read(fine, fine_before, small, image_of)
-        return moved, F.pixel_shuffle(finest, 2), unlike
+        finest = F.pixel_shuffle(self.finest_read(motion.finest, F.pixel_unshuffle(last, 2), image_of), 2)
+        return self.local_read(motion.fine, small, image_of), finest, seen_by(motion.unlike, image_of)
 
+    @object_by_object
     def remember(
-        self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
+        self,
+        features: ImageFeatures,
+        image_of: Tensor,
+        prediction: Prediction,
+        prompted: Tensor,
+        prompts: Prompts | None = None,
     ) -> Entry:
+        """Keys of the image and values of the mask. Masks are kept at stride 4: `prompts` are no sharper."""
         mask = F.avg_pool2d(prediction.logits.sigmoid().unsqueeze(1), 2)
         fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)

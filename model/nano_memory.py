@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -82,15 +84,19 @@ class LocalRead(nn.Module):
         with torch.no_grad():
             self.bias[window**2 // 2] = 2.0
 
-    def forward(self, now: Tensor, before: Tensor, masks: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys now and before (B, K, h, w), masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond
-        the border all is zero. Then how unlike each place is to its best match: (N, 1, h, w) from 0 on."""
+    def weights(self, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+        """From keys now and before (B, K, h, w): how much each place was each of its neighbours
+        (B, window**2, h, w), and how unlike it is to the best of them (B, 1, h, w), from 0 on."""
         now = now.contiguous()
         matches = torch.stack([(now * near).sum(1) for near in self.shifted(before.contiguous())], dim=1)
-        weights = seen_by((matches + self.bias.view(-1, 1, 1)).softmax(1), image_of)
-        moved = (near * weights[:, i : i + 1] for i, near in enumerate(self.shifted(masks)))
         cosine = matches.amax(1, keepdim=True) / now.square().sum(1, keepdim=True).clamp(min=1e-3)
-        return torch.stack(list(moved)).sum(0), seen_by((10 * (1 - cosine)).clamp(0, 5), image_of)
+        return (matches + self.bias.view(-1, 1, 1)).softmax(1), (10 * (1 - cosine)).clamp(0, 5)
+
+    def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
+        """Masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond the border all is zero."""
+        own = seen_by(weights, image_of)
+        moved = (near * own[:, i : i + 1] for i, near in enumerate(self.shifted(masks)))
+        return torch.stack(list(moved)).sum(0)
 
     def shifted(self, x: Tensor) -> list[Tensor]:
         """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first takes
@@ -99,6 +105,14 @@ class LocalRead(nn.Module):
         padded = F.pad(x, [self.window // 2] * 4)
         offsets = range(self.window)
         return [padded[..., dy : dy + h, dx : dx + w] for dy in offsets for dx in offsets]
+
+
+class Motion(NamedTuple):
+    """How a frame moved: weights at strides 8 and 4, and how unlike places are to their best match at 4."""
+
+    fine: Tensor
+    finest: Tensor
+    unlike: Tensor
 
 
 class PointerRead(nn.Module):

@@ -17,6 +17,7 @@ from .mask_decoder import MaskDecoder, choose
 from .memory import EMPTY, Entry, Memory, MemoryLayout, MemoryShape
 from .memory_attention import MemoryAttention, Slots, join, memory_tokens, pointer_tokens, recent_slots
 from .memory_encoder import MemoryEncoder
+from .object_by_object import object_by_object
 from .perceiver import Perceiver, remembered_places
 from .prompt_encoder import PADDING, PromptEncoder
 from .repvit import RepVit
@@ -82,6 +83,7 @@ class Sam2(nn.Module):
         features: ImageFeatures = self.image_encoder(images)
         return features
 
+    @object_by_object
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -97,6 +99,7 @@ class Sam2(nn.Module):
         prediction = self.decode(features, image_of, scene, prompts, memory, ambiguous=(points <= 1) & ~given)
         return self.take_masks(prediction, prompts.masks, given) if given.any() else prediction
 
+    @object_by_object
     def propagate(
         self,
         features: ImageFeatures,
@@ -111,6 +114,7 @@ class Sam2(nn.Module):
         scene = self.recall(features, image_of, frame, memory, everyone)
         return self.decode(features, image_of, scene, no_prompts(scene), None, ambiguous=everyone)
 
+    @object_by_object
     def remember(
         self,
         features: ImageFeatures,

@@ -94,8 +94,13 @@ class VideoPredictor(Protocol):
         ...
 
     def remember(
-        self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
+        self,
+        features: ImageFeatures,
+        image_of: Tensor,
+        prediction: Prediction,
+        prompted: Tensor,
+        prompts: Prompts | None = None,
     ) -> Entry:
         """Encode a prediction for the memory. `prompted`: (N,) bool, the masks that come from a user's
-        prompt."""
+        prompt; `prompts`: those prompts, since a mask may be remembered sharper than it is predicted."""
         ...

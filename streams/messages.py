@@ -80,6 +80,9 @@ class TrackFields(_Part):
     presence: Score
     """Probability that the object is visible."""
     stability: Score
+    """Overlap of the masks at a strict and at a lax threshold."""
+    margin: Score
+    """How clearly the pixels of the mask are told from the others, on average."""
 
 
 class MaskedTrack(TrackFields):
@@ -247,6 +250,7 @@ def _track(track: Track) -> dict[str, Any]:
         "iou": _score(track.iou),
         "presence": _score(track.presence),
         "stability": _score(track.stability),
+        "margin": _score(track.margin),
     }
 
 

@@ -130,7 +130,8 @@ class Track:
     """One object in one frame.
 
     `box` is the tight box of `mask`, None where the mask is empty. `confidence`, `iou` (predicted),
-    `presence` (probability that the object is visible) and `stability` lie in [0, 1].
+    `presence` (probability that the object is visible), `stability` (of the mask's outline) and `margin` (how
+    clearly its pixels are told from the others) lie in [0, 1].
     """
 
     object_id: int
@@ -142,6 +143,7 @@ class Track:
     iou: float
     presence: float
     stability: float
+    margin: float
 
 
 @dataclass(frozen=True, slots=True)

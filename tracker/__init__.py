@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from .api import Tracker, load
     from .image import EncodedImage, ImagePrompt, Masks
+    from .offline import OfflineTracker
     from .proposals import everything
     from .settings import TrackerSettings
     from .validation import ConfigError
@@ -38,6 +39,7 @@ __all__ = [
     "GeneratorSettings",
     "ImagePrompt",
     "Masks",
+    "OfflineTracker",
     "Prompt",
     "Refusal",
     "Reset",
@@ -69,6 +71,7 @@ _HOMES = _TYPES | {
     "ImagePrompt": "keepsight.tracker.image",
     "Masks": "keepsight.tracker.image",
     "Segment": "keepsight.streams.segments",
+    "OfflineTracker": "keepsight.tracker.offline",
     "SinkError": "keepsight.streams.base",
     "SourceError": "keepsight.streams.base",
     "Tracker": "keepsight.tracker.api",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator
-from contextlib import aclosing
+from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,14 +18,16 @@ from keepsight.model.image_predictor import ImagePredictor
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.base import Source
 from keepsight.streams.pictures import as_rgb, read_picture
+from keepsight.streams.recording import open_recording
 from keepsight.streams.sources import open_source
 from keepsight.streams.threads import Worker, iterate
 from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
 
-from .build import load_predictor
+from .build import calibrated, load_predictor
 from .config import engine
 from .image import EncodedImage
 from .image_batches import encode_pictures
+from .offline import OfflineTracker, open_offline
 from .pipeline import results
 from .prompts import Cue
 from .session import TrackerSession
@@ -62,10 +64,11 @@ def load(
     weights: a .safetensors or .pt file, or hf:owner/name[/file] on the Hugging Face Hub; None takes the
     bundled ones, those in the cache, or fetches the published ones. device: auto, cpu, cuda or cuda:N; dtype:
     auto, float32 or bfloat16; size: side of the model's input in pixels; max_objects: how many objects a
-    stream may have at once. Raises ConfigError, a ValueError, for what cannot be had.
+    stream may have at once. Settings without a calibration get the one that lies beside the weights. Raises
+    ConfigError, a ValueError, for what cannot be had.
     """
     chosen = engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
-    return Tracker(load_predictor(chosen), max_objects, settings or DEFAULTS)
+    return Tracker(load_predictor(chosen), max_objects, calibrated(settings or DEFAULTS, chosen))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,14 @@ class Tracker:
         size than theirs.
         """
         return iterate(lambda: self.atrack(footage, prompts))
+
+    def offline(self, footage: str | os.PathLike[str]) -> AbstractContextManager[OfflineTracker]:
+        """A recording to be tracked in both directions: prompts and corrections on any frame, at any time.
+
+        `with tracker.offline("street.mp4") as recording:`. The file is read once to know its frames. Raises
+        SourceError where it cannot be, or is live.
+        """
+        return open_offline(self.model, self.settings, open_recording(os.fspath(footage)))
 
     async def atrack(self, footage: Footage, prompts: Iterable[Command] = ()) -> AsyncGenerator[Result]:
         """As `track`, for use in an event loop: `async with aclosing(tracker.atrack(...)) as results:`."""

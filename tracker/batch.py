@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from keepsight.model.memory import NO_OBJECT_LOGIT, Entry, Memory, rows, write_conditioning, write_recent
-from keepsight.model.video_predictor import ImageFeatures, Prediction, VideoPredictor
+from keepsight.model.selective_memory import write_selected
+from keepsight.model.video_predictor import ImageFeatures, Prediction, Prompts, VideoPredictor
 from keepsight.streams.types import Geometry
 
 from .commands import shows_an_object
@@ -47,10 +48,11 @@ class Scene:
 
 
 class Found(NamedTuple):
-    """What a frame shows of N objects. slots: their rows of the memory; prompted: whether by a prompt."""
+    """What a frame shows of N objects. slots: their rows of the memory; prompted: by what prompt, None where
+    by memory alone."""
 
     slots: tuple[int, ...]
-    prompted: tuple[bool, ...]
+    prompted: tuple[Geometry | None, ...]
     prediction: Prediction
 
 
@@ -66,7 +68,7 @@ def propagate(scene: Scene, slots: Sequence[int]) -> Found | None:
     prediction = scene.model.propagate(
         scene.features, scene.image_of(len(slots)), scene.index, rows(scene.memory, index), scene.previous
     )
-    return _kept(scene, index, Found(tuple(slots), (False,) * len(slots), prediction))
+    return _kept(scene, index, Found(tuple(slots), (None,) * len(slots), prediction))
 
 
 def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:
@@ -84,9 +86,8 @@ def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:
     )
     sure = torch.tensor([shows_an_object(asks[slot]) for slot in slots], device=scene.device)
     presence = torch.where(sure, prediction.presence.clamp(min=scene.visible), prediction.presence)
-    return _kept(
-        scene, index, Found(tuple(slots), (True,) * len(slots), prediction._replace(presence=presence))
-    )
+    shown = tuple(asks[slot] for slot in slots)
+    return _kept(scene, index, Found(tuple(slots), shown, prediction._replace(presence=presence)))
 
 
 def _kept(scene: Scene, index: Tensor, found: Found) -> Found:
@@ -114,18 +115,34 @@ def merged(propagated: Found | None, conditioned: Found | None) -> Found:
     return _part(both, [last[slot] for slot in sorted(last)])
 
 
-def remember(scene: Scene, found: Found, kept: Sequence[int]) -> None:
-    """Write rows `kept` of the finding to the memory, in place: prompted ones as such, others to the ring."""
+def remember_prompted(scene: Scene, found: Found) -> None:
+    """Write those of the finding that were prompted to the conditioning slots, in place."""
+    kept = [row for row, shown in enumerate(found.prompted) if shown is not None]
+    if kept:
+        found = _part(found, kept)
+        shown = [geometry for geometry in found.prompted if geometry is not None]
+        prompts = to_prompts(shown, scene.input_size, scene.device)
+        at, entry = scene.index_of(found.slots), _entry(scene, found, prompts)
+        write_conditioning(scene.memory, scene.model.layout, at, scene.index, entry)
+
+
+def remember_tracked(scene: Scene, found: Found, kept: Sequence[int], worth: Sequence[float] | None) -> None:
+    """Write rows `kept` of the finding to the recent slots, in place: over the oldest, or, where `worth` says
+    what each is worth, so that a selection is kept."""
     if not kept:
         return
     found = _part(found, kept)
-    prompted = torch.tensor(found.prompted, device=scene.device)
-    entry = scene.model.remember(scene.features, scene.image_of(len(kept)), found.prediction, prompted)
-    for write, kind in ((write_conditioning, True), (write_recent, False)):
-        chosen = [row for row, is_prompted in enumerate(found.prompted) if is_prompted is kind]
-        if chosen:
-            at, row = scene.index_of([found.slots[row] for row in chosen]), scene.index_of(chosen)
-            write(scene.memory, scene.model.layout, at, scene.index, Entry(*(field[row] for field in entry)))
+    at, entry = scene.index_of(found.slots), _entry(scene, found, None)
+    if worth is None:
+        write_recent(scene.memory, scene.model.layout, at, scene.index, entry)
+    else:
+        write_selected(scene.memory, scene.model.layout, at, scene.index, entry, torch.tensor(worth))
+
+
+def _entry(scene: Scene, found: Found, prompts: Prompts | None) -> Entry:
+    prompted = torch.full((len(found.slots),), prompts is not None, device=scene.device)
+    image_of = scene.image_of(len(found.slots))
+    return scene.model.remember(scene.features, image_of, found.prediction, prompted, prompts)
 
 
 def _part(found: Found, kept: Sequence[int]) -> Found:

@@ -13,7 +13,9 @@ from keepsight.model.nano_config import NanoConfig
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import Sam2Config
 
+from .calibration import find_calibration
 from .config import Engine
+from .settings import TrackerSettings
 from .validation import ConfigError, unknown
 from .weight_file import load_weights
 from .weights import find_weights
@@ -32,6 +34,18 @@ def load_predictor(engine: Engine) -> Nano | Sam2:
     network.eval().requires_grad_(False)
     network.fuse()
     return network.to(device=device, dtype=dtype)
+
+
+def weights_of(engine: Engine) -> Path | None:
+    """The file with the weights that `engine` names; None for the model that needs none."""
+    return find_weights(engine.model, engine.weights)
+
+
+def calibrated(settings: TrackerSettings, engine: Engine) -> TrackerSettings:
+    """The settings with the calibration that belongs to the engine's weights, unless they have one."""
+    if settings.calibration is not None:
+        return settings
+    return replace(settings, calibration=find_calibration(weights_of(engine)))
 
 
 def configuration(name: str) -> ModelConfig:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
+
+from .confidence import Calibration
+
+MemoryPolicy = Literal["recent", "selective"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +22,11 @@ class TrackerSettings:
     visible_presence: probability of being visible, in (0, 1), from which an object has a mask at all.
     write_presence, write_iou: what presence and predicted IoU, in [0, 1], a frame must reach to be written to
         the memory, so that wrong masks do not confirm themselves; 0 and 0 write every frame, as SAM 2 does.
+    memory: which frames stay in the memory: the most recent ones, or a selection of them and of earlier ones
+        that were sure, unlike each other and free of look-alikes.
+    noise: standard deviation of the noise, in parts of the pixels' range, under which every mask is found a
+        second time to judge its stability, at the price of a second look at each frame; 0 does not.
+    calibration: how confidence is made of the model's opinions; None takes them as they are.
     """
 
     confirm_frames: int = 2
@@ -27,6 +37,9 @@ class TrackerSettings:
     visible_presence: float = 0.5
     write_presence: float = 0.5
     write_iou: float = 0.3
+    memory: MemoryPolicy = "recent"
+    noise: float = 0.0
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         for name in ("confirm_frames", "occlude_frames", "recover_frames"):
@@ -35,6 +48,10 @@ class TrackerSettings:
         for name in ("write_presence", "write_iou"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name):g}: it goes from 0 to 1")
+        if not 0 <= self.noise <= 1:
+            raise ValueError(f"noise is {self.noise:g}: it goes from 0 (none) to 1 (the pixels' whole range)")
+        if self.memory not in get_args(MemoryPolicy):
+            raise ValueError(f"memory is {self.memory!r}: it is one of {', '.join(get_args(MemoryPolicy))}")
         if not 0 < self.visible_presence < 1:
             raise ValueError(f"visible_presence is {self.visible_presence:g}: it lies between 0 and 1")
         if self.lost_after < 0 or (self.forget_lost_after or 0) < 0:

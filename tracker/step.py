@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,14 +11,15 @@ from keepsight.model.memory import Memory, empty, forget
 from keepsight.model.video_predictor import ImageFeatures, VideoPredictor
 from keepsight.streams.types import Box, Command, Event, Frame, Geometry, Mask, Result, Timings, Track
 
-from .batch import Found, Scene, condition, logit, merged, propagate, remember
+from .batch import Found, Scene, condition, logit, merged, propagate, remember_prompted, remember_tracked
 from .commands import Plan, carry_out, together
-from .confidence import confidence, stability
+from .confidence import Opinions, agreement, confidence, margin, probability, stability
 from .events import Observation, advance
 from .settings import TrackerSettings
 from .state import TrackerState, TrackRecord, resized
 from .stopwatch import Stopwatch
 from .transforms import sample_of, to_image, to_masks
+from .worth import worth
 
 DEFAULTS = TrackerSettings()
 NOTHING = Geometry()
@@ -26,17 +27,12 @@ NOTHING = Geometry()
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How one object looks in one frame. mask: (H, W) bool at its size; the opinions lie in [0, 1]."""
+    """How one object looks in one frame. mask: (H, W) bool at its size; confidence: in [0, 1]."""
 
     mask: Mask
     box: Box | None
-    iou: float
-    presence: float
-    stability: float
-
-    @property
-    def confidence(self) -> float:
-        return confidence(self.iou, self.presence, self.stability)
+    opinions: Opinions
+    confidence: float
 
 
 @torch.inference_mode()
@@ -63,10 +59,12 @@ def step(
     scene = _scene(model, state, plan, frame, settings)
     encode = watch.lap()
     seeds = _seeds(state, plan, scene, frame)
-    propagated = propagate(scene, [slot for slot in plan.remembered if slot not in seeds])
+    moving = [slot for slot in plan.remembered if slot not in seeds]
+    shaken = _shaken(scene, [slot for slot in moving if slot not in plan.asks], frame, settings)
+    propagated = propagate(scene, moving)
     attention = watch.lap()
     found = merged(propagated, condition(scene, _asks(plan.asks, seeds)))
-    looks = _looks(found, frame.size)
+    looks = _looks(found, shaken, frame.size, settings)
     masks = watch.lap()
     plan = _remember(scene, plan, found, looks, settings)
     memory = watch.lap()
@@ -136,23 +134,57 @@ def _asks(shown: Mapping[int, Geometry], seeds: Mapping[int, Geometry]) -> Mappi
     return {slot: together(seeds.get(slot, NOTHING), shown.get(slot, NOTHING)) for slot in both}
 
 
-def _looks(found: Found, size: tuple[int, int]) -> list[Look]:
+def _shaken(scene: Scene, slots: Sequence[int], frame: Frame, settings: TrackerSettings) -> Found | None:
+    """What is found of the objects in `slots` with noise on the image; None where that is not asked for.
+
+    The noise is the same for the same frame, and leaves no trace in the memory.
+    """
+    if not settings.noise:
+        return None
+    image = to_image(frame.image, scene.input_size, sample_of(scene.model))
+    random = torch.Generator().manual_seed(frame.index)
+    noise = settings.noise * torch.randn(image.shape, generator=random).to(image)
+    features = scene.model.encode_image((image + noise).clamp_(0, 1))
+    memory = scene.memory._replace(logits=scene.memory.logits.clone())
+    return propagate(replace(scene, features=features, memory=memory), slots)
+
+
+def _looks(
+    found: Found, shaken: Found | None, size: tuple[int, int], settings: TrackerSettings
+) -> list[Look]:
     """Every object as numpy and numbers, in the order of `found`. Here an accelerator is waited for."""
     logits, iou, presence, _ = (field.float() for field in found.prediction)
-    opinions = torch.stack((iou, presence.sigmoid(), stability(logits))).T.tolist()
-    drawn = zip(*to_masks(logits.cpu().numpy(), size), opinions, strict=True)
-    return [Look(mask, box, *numbers) for mask, box, numbers in drawn]
+    stable = stability(logits)
+    if shaken is not None:
+        rows = [found.slots.index(slot) for slot in shaken.slots]
+        stable[rows] = torch.minimum(stable[rows], agreement(logits[rows], shaken.prediction.logits.float()))
+    numbers = torch.stack((iou, presence, stable)).T.tolist()
+    maps = logits.cpu().numpy()
+    drawn = zip(maps, *to_masks(maps, size), numbers, strict=True)
+    return [
+        _look(mask, box, Opinions(sure, probability(there), steady, margin(one)), settings)
+        for one, mask, box, (sure, there, steady) in drawn
+    ]
+
+
+def _look(mask: Mask, box: Box | None, opinions: Opinions, settings: TrackerSettings) -> Look:
+    """An object without a mask is not seen at all, whatever the opinions."""
+    judged = settings.calibration or confidence
+    return Look(mask, box, opinions, 0.0 if box is None else judged(opinions))
 
 
 def _remember(scene: Scene, plan: Plan, found: Found, looks: list[Look], settings: TrackerSettings) -> Plan:
     """Write to the memory what is worth it; the plan's records with that noted."""
-    due = [
+    tracked = [
         row
-        for row, (slot, prompted, look) in enumerate(zip(found.slots, found.prompted, looks, strict=True))
-        if prompted or _is_due(plan.slots[slot], look, scene, settings)
+        for row, (slot, shown, look) in enumerate(zip(found.slots, found.prompted, looks, strict=True))
+        if shown is None and _is_due(plan.slots[slot], look, scene, settings)
     ]
-    remember(scene, found, due)
-    written = {found.slots[row] for row in due}
+    worths = [_worth(plan.slots[found.slots[row]], looks[row]) for row in tracked]
+    remember_prompted(scene, found)
+    remember_tracked(scene, found, tracked, worths if settings.memory == "selective" else None)
+    prompted = {slot for slot, shown in zip(found.slots, found.prompted, strict=True) if shown is not None}
+    written = prompted | {found.slots[row] for row in tracked}
     slots = (
         replace(record, remembered=scene.index) if record is not None and slot in written else record
         for slot, record in enumerate(plan.slots)
@@ -165,9 +197,13 @@ def _is_due(record: TrackRecord | None, look: Look, scene: Scene, settings: Trac
     return (
         record is not None
         and scene.index - record.remembered >= scene.model.layout.recent_stride
-        and look.presence >= settings.write_presence
-        and look.iou >= settings.write_iou
+        and look.opinions.presence >= settings.write_presence
+        and look.opinions.iou >= settings.write_iou
     )
+
+
+def _worth(record: TrackRecord | None, look: Look) -> float:
+    return worth(look.confidence, look.mask, look.box, record.box if record else None)
 
 
 def _live(
@@ -196,7 +232,8 @@ def _track(record: TrackRecord, look: Look) -> Track:
         box=look.box,
         state=record.state,
         confidence=look.confidence,
-        iou=look.iou,
-        presence=look.presence,
-        stability=look.stability,
+        iou=look.opinions.iou,
+        presence=look.opinions.presence,
+        stability=look.opinions.stability,
+        margin=look.opinions.margin,
     )

@@ -53,7 +53,8 @@ def to_prompts(geometries: Sequence[Geometry], size: tuple[int, int], device: to
     """What users showed of N objects as one batch, at the model's input size (H, W).
 
     points (N, T, 2) float32, T the largest number of points and box corners but at least 1; labels (N, T);
-    masks (N, H, W) float32. Box corners come before points.
+    masks (N, H, W) float32. Box corners come before points, and these are sorted, since whoever clicked
+    them in another order meant the same.
     """
     shown = [_points(geometry) for geometry in geometries]
     length = max(1, *(len(labels) for _, labels in shown)) if shown else 1
@@ -72,7 +73,8 @@ def to_prompts(geometries: Sequence[Geometry], size: tuple[int, int], device: to
 
 def _points(geometry: Geometry) -> tuple[list[tuple[float, float]], list[int]]:
     """The points of a prompt with its box as two corners, and their codes."""
-    points, labels = list(geometry.points), [int(label) for label in geometry.labels]
+    clicks = sorted(zip(geometry.points, geometry.labels, strict=True))
+    points, labels = [point for point, _ in clicks], [int(label) for _, label in clicks]
     if geometry.box is None:
         return points, labels
     x0, y0, x1, y1 = geometry.box

@@ -8,8 +8,8 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 
 from ..base import SourceError
 from ..types import Clock, Frame, Image
-from .reading import NOMINAL_RATE, StreamInfo, ThreadedSource, paced
+from .reading import NOMINAL_RATE, Mark, StreamInfo, ThreadedSource, Timeline, paced
 
 log = structlog.get_logger(__name__)
 
@@ -101,23 +101,63 @@ class ContainerSource(ThreadedSource):
         )
         return stream
 
+    def replay(self, mark: Mark | None = None) -> Generator[tuple[Frame, Mark | None]]:
+        with self._open_container() as container:
+            stream = self._video_stream(container)
+            pictures = None if mark is None else self._sought(container, stream, mark)
+            if mark is not None and pictures is not None:
+                yield from self._marked(pictures, stream, mark)
+                return
+        first = 0 if mark is None else mark.index  # it cannot be sought: read up to it
+        with self._open_container() as container:
+            stream = self._video_stream(container)
+            everything = self._marked(self._pictures(container, stream), stream, self._beginning(stream))
+            yield from itertools.islice(everything, first, None)
+
+    def _sought(
+        self, container: InputContainer, stream: VideoStream, mark: Mark
+    ) -> Iterator[tuple[VideoFrame, float]] | None:
+        """The pictures from that of `mark` on; None where seeking does not find it."""
+        with contextlib.suppress(av.FFmpegError):
+            container.seek(mark.place, stream=stream)
+            pictures = self._pictures(container, stream)
+            for picture, seconds in pictures:
+                if picture.pts == mark.place:
+                    return itertools.chain([(picture, seconds)], pictures)
+                if picture.pts is not None and picture.pts > mark.place:
+                    break
+        return None
+
+    def _beginning(self, stream: VideoStream) -> Mark:
+        return Mark(0, 0, Timeline(step=1 / float(stream.guessed_rate or NOMINAL_RATE)))
+
     def _frames(self, container: InputContainer, stream: VideoStream) -> Iterator[Frame]:
-        timeline = Timeline(step=1 / float(stream.guessed_rate or NOMINAL_RATE))
-        index = -1
-        for picture, decode_seconds in self._pictures(container, stream):
+        frame: Frame | None = None
+        for frame, _ in self._marked(self._pictures(container, stream), stream, self._beginning(stream)):
+            yield frame
+        if not self.live:
+            read, seconds = (frame.index + 1, frame.time) if frame else (0, -1.0)
+            self._warn_of_damage(_promised_seconds(container, stream), read, seconds)
+
+    def _marked(
+        self, pictures: Iterator[tuple[VideoFrame, float]], stream: VideoStream, mark: Mark
+    ) -> Iterator[tuple[Frame, Mark | None]]:
+        """The frames of pictures, the first being that of `mark`; a key frame with a mark of its own."""
+        index, timeline = mark.index, replace(mark.timeline)
+        for picture, decode_seconds in pictures:
             started = time.perf_counter()
             try:
                 image = upright(picture)
             except av.FFmpegError:
                 self.broken += 1
                 continue
-            index += 1
             decode_seconds += time.perf_counter() - started
+            marked = picture.key_frame and picture.pts is not None
+            own = Mark(index, picture.pts or 0, replace(timeline)) if marked else None
             at = timeline.place(_told(picture, stream))
             captured, clock = (time.time(), ARRIVAL) if self.live else (at, FILE)
-            yield Frame(image, index, 0, at, captured, clock, time.monotonic(), decode_seconds)
-        if not self.live:
-            self._warn_of_damage(_promised_seconds(container, stream), index + 1, timeline.last)
+            yield Frame(image, index, 0, at, captured, clock, time.monotonic(), decode_seconds), own
+            index += 1
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:
         """Each picture, and the seconds it took to decode."""
@@ -164,26 +204,6 @@ class ContainerSource(ThreadedSource):
                 seconds_read=round(seconds, 2),
                 seconds_promised=promised,
             )
-
-
-@dataclass(slots=True)
-class Timeline:
-    """Presentation times from 0, always rising, `step` apart where the stream does not say."""
-
-    step: float
-    last: float = -1.0
-    start: float | None = None
-
-    def place(self, told: float | None) -> float:
-        """The time of the next picture, which the stream says is at `told` seconds."""
-        expected = 0.0 if self.last < 0 else self.last + self.step
-        if told is None:
-            self.last = expected
-            return expected
-        if self.start is None or told - self.start < self.last - 1.0:  # or its clock was set back
-            self.start = told - expected
-        self.last = max(told - self.start, self.last + 1e-6)
-        return self.last
 
 
 def upright(picture: VideoFrame) -> Image:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import cv2
@@ -14,11 +14,13 @@ import structlog
 
 from ..base import SourceError
 from ..types import Frame, Image
-from .reading import NOMINAL_RATE, StreamInfo, ThreadedSource
+from .reading import NOMINAL_RATE, Mark, StreamInfo, ThreadedSource, Timeline
 
 log = structlog.get_logger(__name__)
 
 ENDINGS = {".bmp", ".jp2", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+BEGINNING = Mark(0, 0, Timeline(step=1 / NOMINAL_RATE))
 
 
 class ImageFolderSource(ThreadedSource):
@@ -35,17 +37,24 @@ class ImageFolderSource(ThreadedSource):
 
     @contextlib.contextmanager
     def _open(self, stopping: threading.Event) -> Iterator[tuple[StreamInfo, Iterator[Frame]]]:
+        paths = self._paths()
+        yield StreamInfo(NOMINAL_RATE, len(paths)), (frame for frame, _ in self._frames(paths))
+
+    def replay(self, mark: Mark | None = None) -> Generator[tuple[Frame, Mark | None]]:
+        return self._frames(self._paths(), mark or BEGINNING)
+
+    def _paths(self) -> list[Path]:
         try:
             paths = sorted(path for path in self._folder.iterdir() if path.suffix.lower() in ENDINGS)
         except OSError as error:
             raise SourceError(f"{self.url}: {error.strerror}") from None
         if not paths:
             raise SourceError(f"{self.url}: no pictures in this folder ({' '.join(sorted(ENDINGS))})")
-        yield StreamInfo(NOMINAL_RATE, len(paths)), self._frames(paths)
+        return paths
 
-    def _frames(self, paths: list[Path]) -> Iterator[Frame]:
-        index, first_shape, differ = 0, None, False
-        for path in paths:
+    def _frames(self, paths: list[Path], begin: Mark = BEGINNING) -> Generator[tuple[Frame, Mark | None]]:
+        index, first_shape, differ = begin.index, None, False
+        for place, path in enumerate(paths[begin.place :], begin.place):
             started = time.perf_counter()
             image = read_image(path)
             if image is None:
@@ -53,7 +62,11 @@ class ImageFolderSource(ThreadedSource):
                 log.warning("skipped a picture that cannot be read", path=str(path))
                 continue
             at = index / NOMINAL_RATE
-            yield Frame(image, index, 0, at, at, "file", time.monotonic(), time.perf_counter() - started)
+            spent = time.perf_counter() - started
+            yield (
+                Frame(image, index, 0, at, at, "file", time.monotonic(), spent),
+                Mark(index, place, BEGINNING.timeline),
+            )
             index += 1
             first_shape = first_shape or image.shape
             if image.shape != first_shape and not differ:

@@ -6,7 +6,7 @@ import dataclasses
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -28,6 +28,36 @@ class StreamInfo:
     frame_count: int | None = None
 
 
+@dataclass(slots=True)
+class Timeline:
+    """Presentation times from 0, always rising, `step` apart where the stream does not say."""
+
+    step: float
+    last: float = -1.0
+    start: float | None = None
+
+    def place(self, told: float | None) -> float:
+        """The time of the next picture, which the stream says is at `told` seconds."""
+        expected = 0.0 if self.last < 0 else self.last + self.step
+        if told is None:
+            self.last = expected
+            return expected
+        if self.start is None or told - self.start < self.last - 1.0:  # or its clock was set back
+            self.start = told - expected
+        self.last = max(told - self.start, self.last + 1e-6)
+        return self.last
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A frame that reading can begin at: its index, its place in the file (which only the source
+    understands), and the timeline before it."""
+
+    index: int
+    place: int
+    timeline: Timeline
+
+
 class ThreadedSource(ABC):
     """A `Source` whose frames are made in a thread of its own, from opening to closing."""
 
@@ -42,6 +72,15 @@ class ThreadedSource(ABC):
     @abstractmethod
     def _open(self, stopping: threading.Event) -> AbstractContextManager[tuple[StreamInfo, Iterator[Frame]]]:
         """Opens, in the reading thread. Raises `SourceError`, also while the frames are read."""
+
+    def replay(self, mark: Mark | None = None) -> Generator[tuple[Frame, Mark | None]]:
+        """The frames of a recording, read in the caller's thread, from the first or from `mark` on; each with
+        its own mark, None where reading cannot begin at it. Closing the iterator closes what it opened."""
+        with self._open(threading.Event()) as (_, frames):
+            first = 0 if mark is None else mark.index
+            for frame in frames:
+                if frame.index >= first:
+                    yield frame, None
 
     @property
     def url(self) -> str:

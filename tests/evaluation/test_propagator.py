@@ -19,7 +19,7 @@ def first_map(*ids: int) -> IndexMap:
 
 
 def track(object_id: int, mask: Mask, confidence: float) -> Track:
-    return Track(object_id, "", mask, None, "tracked", confidence, confidence, 1.0, 1.0)
+    return Track(object_id, "", mask, None, "tracked", confidence, confidence, 1.0, 1.0, 1.0)
 
 
 def frames_of(images: Iterable[Image]) -> Iterator[Frame]:

@@ -35,7 +35,7 @@ def band(columns: slice) -> Mask:
 
 
 def track(object_id: int, mask: Mask) -> Track:
-    return Track(object_id, "", mask, None, "tracked", 1.0, 1.0, 1.0, 1.0)
+    return Track(object_id, "", mask, None, "tracked", 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def scored(

@@ -199,7 +199,9 @@ def test_masks_move_as_the_keys_around_them_moved() -> None:
     before = torch.nn.functional.normalize(torch.randn(1, 8, 12, 12), dim=1) * 10
     masks = torch.rand(3, 4, 12, 12)
 
-    moved, unlike = LocalRead(5)(before.roll((2, -1), (2, 3)), before, masks, image_of(3))
+    read = LocalRead(5)
+    weights, unlike = read.weights(before.roll((2, -1), (2, 3)), before)
+    moved = read(weights, masks, image_of(3))
 
     inside = (..., slice(3, 10), slice(2, 10))  # away from what the roll brought in from the other side
     torch.testing.assert_close(moved[inside], masks.roll((2, -1), (2, 3))[inside], atol=1e-2, rtol=0)

@@ -29,7 +29,7 @@ def track(
     box = None
     if len(xs):
         box = (xs.min() / width, ys.min() / height, (xs.max() + 1) / width, (ys.max() + 1) / height)
-    return Track(object_id, label, mask, box, state, confidence, confidence, confidence, confidence)
+    return Track(object_id, label, mask, box, state, *[confidence] * 5)
 
 
 def event(of: Frame, kind: EventKind = "new", object_id: int = 1) -> Event:

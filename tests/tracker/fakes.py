@@ -83,7 +83,12 @@ class ColourPredictor:
         return segment(features.levels[0][image_of], last_colour(memory, self.layout))
 
     def remember(
-        self, features: ImageFeatures, image_of: Tensor, prediction: Prediction, prompted: Tensor
+        self,
+        features: ImageFeatures,
+        image_of: Tensor,
+        prediction: Prediction,
+        prompted: Tensor,
+        prompts: Prompts | None = None,
     ) -> Entry:
         self.calls.append(("remember", len(image_of)))
         height, width = features.levels[0].shape[-2:]

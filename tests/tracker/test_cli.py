@@ -17,7 +17,11 @@ import torch
 from safetensors.torch import save_file
 
 from keepsight.model.models import MODELS, build
+from keepsight.tracker.api import load
+from keepsight.tracker.build import load_predictor
+from keepsight.tracker.calibration import find_calibration
 from keepsight.tracker.cli.main import execute
+from keepsight.tracker.config import engine
 
 BOX = ("--prompt", "box=0.2,0.2,0.7,0.8")
 SCENE = "test://?frames=6&size=160x120"
@@ -320,20 +324,53 @@ def test_bench_tells_the_speed_of_each_way(keepsight: Keepsight) -> None:
     assert "1: with overlay" in done.out
 
 
-def test_eval_scores_the_model_beside_the_baselines(keepsight: Keepsight, tmp_path: Path) -> None:
+def write_labelled(sequence: Path, side: int = 20) -> None:
+    """Six frames of a square that moves, and its masks."""
     for folder in ("images", "masks"):
-        (tmp_path / "set/square" / folder).mkdir(parents=True)
+        (sequence / folder).mkdir(parents=True)
     for index in range(6):
         mask = np.zeros((48, 64), np.uint8)
-        mask[10:30, 10 + 3 * index : 30 + 3 * index] = 1
-        cv2.imwrite(str(tmp_path / f"set/square/images/{index}.jpg"), np.stack([mask * 200] * 3, axis=-1))
-        cv2.imwrite(str(tmp_path / f"set/square/masks/{index}.png"), mask)
+        mask[10 : 10 + side, 10 + 3 * index : 10 + 3 * index + side] = 1
+        cv2.imwrite(str(sequence / f"images/{index}.jpg"), np.stack([mask * 200] * 3, axis=-1))
+        cv2.imwrite(str(sequence / f"masks/{index}.png"), mask)
+
+
+def test_eval_scores_the_model_beside_the_baselines(keepsight: Keepsight, tmp_path: Path) -> None:
+    write_labelled(tmp_path / "set/square")
     done = keepsight("eval", "set", "--model", "test", "--csv", "scores.csv", "--json", "scores.json")
     assert (done.code, done.err) == (0, "")
     for method in ("test", "first mask kept", "optical flow", "nearest neighbours"):
         assert method in done.out
     assert "square" in (tmp_path / "scores.csv").read_text()
     assert orjson.loads((tmp_path / "scores.json").read_bytes())["methods"]
+
+
+def test_eval_calibrates_the_confidence_of_a_file_of_weights(keepsight: Keepsight, tmp_path: Path) -> None:
+    """With random weights no mask is right but by chance: one object fills the frame, so that some are."""
+    for name, side in (("small", 20), ("large", 46)):
+        write_labelled(tmp_path / "set" / name, side)
+    weights = tmp_path / "test.safetensors"
+    save_file(load_predictor(engine({"model": "test"})).state_dict(), weights)
+    asked = ("eval", "set", "--model", "test", "--weights", weights, "--calibrate")
+    done = keepsight(*asked, "test.calibration.json")
+    assert (done.code, done.err) == (0, "")
+    assert "all judged" in done.out
+    assert cv2.imread(str(tmp_path / "test.calibration.png")) is not None
+    assert find_calibration(weights) == load("test", weights=weights).settings.calibration is not None
+    again = keepsight(*asked, "again.json")  # a calibration that is there is not calibrated once more
+    assert again.code == 0
+    assert (tmp_path / "again.json").read_bytes() == (tmp_path / "test.calibration.json").read_bytes()
+
+
+def test_eval_says_what_calibration_needs(keepsight: Keepsight, tmp_path: Path) -> None:
+    write_labelled(tmp_path / "set/square")
+    said = keepsight("eval", "set", "--model", "test", "--calibrate", "x.json")
+    assert (said.code, said.complaint) == (
+        2,
+        "--calibrate: a calibration belongs to a file of weights: give --weights FILE",
+    )
+    said = keepsight("eval", "set", "--model", "test", "--memory", "elephant")
+    assert (said.code, said.complaint) == (2, "--memory is 'elephant': it is one of recent, selective")
 
 
 def test_a_mistake_of_ours_is_told_in_one_line_and_traced_when_debugging(

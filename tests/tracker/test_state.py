@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from keepsight.model.memory import EMPTY, Entry, MemoryLayout, MemoryShape, empty, write_conditioning
-from keepsight.tracker.confidence import confidence, stability
+from keepsight.tracker.confidence import Opinions, confidence, stability
 from keepsight.tracker.state import initial, resized
 
 LAYOUT = MemoryLayout(conditioning=1, recent=2, pointers=2)
@@ -42,6 +42,6 @@ def test_stability_is_the_overlap_of_a_strict_and_a_lax_mask():
 
 
 def test_confidence_is_presence_times_the_mean_opinion_on_the_mask():
-    assert confidence(iou=1.0, presence=0.8, stability=1.0) == pytest.approx(0.8)
-    assert confidence(iou=0.25, presence=1.0, stability=1.0) == pytest.approx(0.5)
-    assert confidence(iou=0.9, presence=1.0, stability=0.0) == 0.0
+    assert confidence(Opinions(iou=1.0, presence=0.8, stability=1.0, margin=0.0)) == pytest.approx(0.8)
+    assert confidence(Opinions(iou=0.25, presence=1.0, stability=1.0, margin=1.0)) == pytest.approx(0.5)
+    assert confidence(Opinions(iou=0.9, presence=1.0, stability=0.0, margin=1.0)) == 0.0

@@ -1,11 +1,14 @@
 """The fold, to the pixel, with a predictor that tracks by colour."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from keepsight.model.memory import EMPTY, NO_OBJECT_LOGIT, MemoryLayout
-from keepsight.model.models import MODELS, build
+from keepsight.model.sam2 import Sam2
+from keepsight.model.sam2_config import TEST
 from keepsight.streams.types import Forget, Frame, Prompt, Result
 from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
@@ -116,7 +119,7 @@ def test_the_memory_holds_the_same_bytes_after_500_frames():
         state, _ = step(model, state, frame, commands)
         assert state.memory is not None
         held[index] = state.memory.nbytes
-    assert held[10] == held[500] == 3 * (5 * 3 * 4 * 6 + 5 * 3 + 16 * 24) * 4 + 3 * (5 + 5) * 8
+    assert held[10] == held[500] == 3 * (5 * 3 * 4 * 6 + 5 * 3 + 16 * 24 + 5) * 4 + 3 * (5 + 5) * 8
     assert len(state.slots) == 3
 
 
@@ -232,21 +235,40 @@ def test_the_stages_of_a_step_take_no_longer_than_the_whole():
     assert sum(stages) <= times.total
 
 
-@pytest.mark.parametrize("name", ["test", "nano"])
-def test_objects_do_not_disturb_each_other_in_a_real_network(name):
+@pytest.fixture
+def small_sam2() -> Sam2:
     torch.manual_seed(0)
-    network = build(MODELS[name]).eval()
-    noise = np.random.default_rng(0).integers(0, 255, (72, 128, 3), np.uint8)
-    frames = [frame_of(np.roll(noise, 3 * index, axis=1), index) for index in range(6)]
-    first, second = Prompt(box=(0.1, 0.1, 0.4, 0.5)), Prompt(points=((0.7, 0.7),), labels=(True,))
-    always = TrackerSettings(write_presence=0.0, write_iou=0.0, visible_presence=1e-6)
-    _, alone = follow(network, frames, {0: [first]}, always)
-    state, beside = follow(network, frames, {0: [first], 1: [second], 4: [Forget(2)]}, always)
-    for left, right in zip(alone, beside, strict=True):
-        one, other = left.tracks[0], right.tracks[0]
-        # Another batch size may choose another matrix kernel: the sums differ in their last bits.
-        assert np.mean(one.mask != other.mask) < 1e-3
-        assert abs(one.presence - other.presence) < 1e-4
-        assert abs(one.iou - other.iou) < 1e-4
+    return Sam2(replace(TEST, image_size=64)).eval().requires_grad_(False)
+
+
+def clouds(index: int) -> Frame:
+    noise = np.random.default_rng(1).integers(0, 255, (64, 96, 3), np.uint8)
+    return frame_of(np.roll(noise, 3 * index, axis=1), index)
+
+
+def test_an_object_that_a_network_misses_is_occluded_and_comes_back_from_its_memory(small_sam2):
+    """Its presence score is low in frames 3 to 5: no mask, nothing remembered, and then the same id."""
+    last = small_sam2.mask_decoder.presence_head.layers[-1]
+    mask = np.zeros((64, 96), np.bool_)
+    mask[8:56, 8:80] = True
+    lax = TrackerSettings(confirm_frames=1, occlude_frames=1, recover_frames=1, write_iou=0.0)
+    state, results = initial(1), []
+    for index in range(9):
+        last.bias.fill_(-50.0 if 3 <= index < 6 else 50.0)
+        state, result = step(small_sam2, state, clouds(index), [Prompt(mask=mask)] if index == 0 else [], lax)
+        results.append(result.tracks[0])
+    assert [track.state for track in results] == ["tracked"] * 3 + ["occluded"] * 3 + ["tracked"] * 3
+    assert [bool(track.mask.any()) for track in results] == [True] * 3 + [False] * 3 + [True] * 3
+    assert {track.object_id for track in results} == {1}
     assert state.memory is not None
-    assert (state.memory.written[0] != EMPTY).sum() > 1
+    assert sorted(state.memory.written[0].tolist()) == [EMPTY, 0, 6, 7, 8]
+
+
+def test_a_mask_is_remembered_as_sharp_as_it_was_given(small_sam2):
+    """Which column of four it is in is lost at a quarter of the input's size, where masks are predicted."""
+    masks = np.zeros((2, 64, 64), np.bool_)
+    masks[0, :, 1::4] = masks[1, :, 2::4] = True
+    frame = frame_of(np.full((64, 64, 3), 128, np.uint8))
+    first, second = (step(small_sam2, initial(1), frame, [Prompt(mask=mask)])[0].memory for mask in masks)
+    assert torch.allclose(first.logits[..., 1:-1], second.logits[..., 1:-1], atol=0.1)  # all but the border
+    assert not torch.allclose(first.features[0, 0], second.features[0, 0], atol=1e-3)

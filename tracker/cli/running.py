@@ -22,6 +22,8 @@ from .progress import Display, display
 if TYPE_CHECKING:
     from keepsight.model.video_predictor import VideoPredictor
 
+    from ..settings import TrackerSettings
+
 MODEL_STOP_SECONDS = 0.2
 
 
@@ -58,23 +60,23 @@ class ModelThread:
     def __init__(self, worker: Worker, engine: Engine) -> None:
         self._worker = worker
         self._engine = engine
-        self._loading: asyncio.Task[VideoPredictor] | None = None
+        self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
 
     async def session(self, max_objects: int) -> Session:
         if self._loading is None:
             self._loading = asyncio.create_task(self._worker.run(_load, self._engine))
-        model = await asyncio.shield(self._loading)
+        model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
-        from ..settings import TrackerSettings
 
-        return TrackerSession(self._worker, model, max_objects, TrackerSettings())
+        return TrackerSession(self._worker, model, max_objects, settings)
 
 
-def _load(engine: Engine) -> VideoPredictor:
+def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
     """In the model's thread, since importing torch takes seconds and the streams are open by now."""
-    from ..build import load_predictor
+    from ..build import calibrated, load_predictor
+    from ..settings import TrackerSettings
 
-    return load_predictor(engine)
+    return load_predictor(engine), calibrated(TrackerSettings(), engine)
 
 
 def run_streams(streams: Sequence[Stream], deployment: Deployment) -> tuple[list[Report], int]:

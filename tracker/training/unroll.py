@@ -84,7 +84,7 @@ def joined(entries: list[Entry], last: Tensor) -> Memory:
     features = torch.stack([entry.features for entry in entries], dim=1)
     pointers = torch.stack([entry.pointer for entry in entries], dim=1)
     written = torch.arange(len(entries)).expand(len(last), -1)
-    return Memory(features, written, pointers, written, last)
+    return Memory(features, written, pointers, written, last, torch.zeros(written.shape))
 
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
