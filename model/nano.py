@@ -163,9 +163,12 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
     ) -> Decoded:
         fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
-        keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         written = memory.written != EMPTY
-        first = max(1, int(written[:, : self.layout.conditioning].any(0).sum()))
+        remembered = memory.features
+        if not bool((used := written.any(0)).all()):
+            written, remembered = written[:, used], remembered[:, used]
+        keys, values, fine_keys, fine_values = torch.split(remembered, list(self.config.channels), dim=2)
+        first = max(1, int((memory.written[:, : self.layout.conditioning] != EMPTY).any(0).sum()))
         trusted, every = unless_all(written[:, :first]), unless_all(written)
         last = memory.logits.sigmoid().unsqueeze(1)
         moved, finest, unlike = self.moved(motion, last, image_of)
