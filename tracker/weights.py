@@ -115,10 +115,12 @@ def hub_file(name: str) -> HubFile:
 
 
 def whereabouts(name: str, given: Path | None = None) -> str:
-    """Where a model's weights are or will come from, in words; nothing is fetched. Raises ConfigError where
-    they cannot be had."""
+    """Where a model's weights are, or hf:owner/name where they will be fetched from when first used.
+
+    Raises ConfigError where they cannot be had.
+    """
     if given is not None and given.as_posix().startswith(ON_THE_HUB):
-        return f"{given}, fetched when first used"
+        return given.as_posix()
     if given is not None:
         return str(given_weights(given))
     if name == SEEDED:
@@ -129,7 +131,7 @@ def whereabouts(name: str, given: Path | None = None) -> str:
         raise ConfigError(missing(name))
     if (place := fetched(PUBLISHED[name], hub_cache())) is not None:
         return str(place)
-    return f"{ON_THE_HUB}{PUBLISHED[name].repository}, fetched when first used"
+    return f"{ON_THE_HUB}{PUBLISHED[name].repository}"
 
 
 def places(name: str) -> tuple[Path, ...]:

@@ -16,9 +16,10 @@ def models() -> None:
         Column("model", no_wrap=True),
         Column("parameters", justify="right", no_wrap=True),
         Column("size", justify="right", no_wrap=True),
-        Column("input", no_wrap=True),
+        Column("input at 16:9", no_wrap=True),
         Column("licence", no_wrap=True),
         Column("weights", overflow="fold"),
+        caption="size: in float32. hf: fetched from the Hugging Face Hub when first used.",
     )
     for name, config in MODELS.items():
         network = outline(config)
@@ -29,7 +30,7 @@ def models() -> None:
             name,
             f"{count / 1e6:.1f} M",
             f"{size / 1e6:.0f} MB",
-            f"{width}×{height} of 1280×720",
+            f"{width}×{height}",
             LICENCE,
             whereabouts(name),
         )
