@@ -115,7 +115,7 @@ def hub_file(name: str) -> HubFile:
 
 
 def whereabouts(name: str, given: Path | None = None) -> str:
-    """Where a model's weights are, or hf:owner/name where they will be fetched from when first used.
+    """Where a model's weights are: a path, or hf:owner/name where they are fetched from when first used.
 
     Raises ConfigError where they cannot be had.
     """
@@ -126,7 +126,7 @@ def whereabouts(name: str, given: Path | None = None) -> str:
     if name == SEEDED:
         return "random, always the same"
     if (place := here(name)) is not None:
-        return str(place)
+        return "bundled" if place == places(name)[0] else str(place)
     if name not in PUBLISHED:
         raise ConfigError(missing(name))
     if (place := fetched(PUBLISHED[name], hub_cache())) is not None:
