@@ -60,5 +60,5 @@ NANO = NanoConfig(
     finest_window=5,
     detail=8,
     pointer=64,
-    layout=MemoryLayout(conditioning=2, recent=4, pointers=6, recent_stride=4),
+    layout=MemoryLayout(conditioning=2, recent=2, pointers=6, recent_stride=4),
 )

@@ -115,21 +115,23 @@ def hub_file(name: str) -> HubFile:
 
 
 def whereabouts(name: str, given: Path | None = None) -> str:
-    """Where a model's weights are or will come from, in words; nothing is fetched. Raises ConfigError where
-    they cannot be had."""
+    """Where a model's weights are: a path, or hf:owner/name where they are fetched from when first used.
+
+    Raises ConfigError where they cannot be had.
+    """
     if given is not None and given.as_posix().startswith(ON_THE_HUB):
-        return f"{given}, fetched when first used"
+        return given.as_posix()
     if given is not None:
         return str(given_weights(given))
     if name == SEEDED:
         return "random, always the same"
     if (place := here(name)) is not None:
-        return str(place)
+        return "bundled" if place == places(name)[0] else str(place)
     if name not in PUBLISHED:
         raise ConfigError(missing(name))
     if (place := fetched(PUBLISHED[name], hub_cache())) is not None:
         return str(place)
-    return f"{ON_THE_HUB}{PUBLISHED[name].repository}, fetched when first used"
+    return f"{ON_THE_HUB}{PUBLISHED[name].repository}"
 
 
 def places(name: str) -> tuple[Path, ...]:

@@ -177,10 +177,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         (["run", SCENE, "-o", "x.jsonl"], "nothing to track"),
         (["run", SCENE, *BOX], "no output"),
         (["run", SCENE, "-o", "x.jsonl", "--prompt", "box=10,20,300,400"], "not pixels"),
-        (
-            ["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "huge"],
-            "unknown model 'huge'. Known: edgetam, nano",
-        ),
+        (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "huge"], "unknown model 'huge'. Known: edgetam"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "sam2.1-tiny"], "no weights: save https://"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--weights", "w.safetensors"], "no such file"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--backend", "openvino"], "not part of this release"),

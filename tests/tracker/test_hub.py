@@ -104,7 +104,7 @@ def test_weights_are_sought_in_the_cache_before_the_hub(
 ) -> None:
     monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert whereabouts("sam2.1-tiny") == "hf:facebook/sam2.1-hiera-tiny, fetched when first used"
+    assert whereabouts("sam2.1-tiny") == "hf:facebook/sam2.1-hiera-tiny"
     with pytest.raises(ConfigError) as refusal:
         find_weights("sam2.1-tiny", None)
     assert f"save {PUBLISHED['sam2.1-tiny'].url} as {tmp_path / 'sam2.1-tiny.pt'}" in str(refusal.value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def models() -> None:
-    """List the models: parameters, size in float32, input, licence, and where their weights come from."""
+    """List the models: parameters, size in float32, licence, and where their weights come from."""
     from rich.table import Column, Table
 
     from keepsight.model.models import MODELS, outline
@@ -16,20 +16,18 @@ def models() -> None:
         Column("model", no_wrap=True),
         Column("parameters", justify="right", no_wrap=True),
         Column("size", justify="right", no_wrap=True),
-        Column("input", no_wrap=True),
         Column("licence", no_wrap=True),
         Column("weights", overflow="fold"),
+        caption="size: in float32. hf: fetched from the Hugging Face Hub when first used.",
     )
     for name, config in MODELS.items():
         network = outline(config)
-        height, width = network.input_size((720, 1280))
         count = sum(parameter.numel() for parameter in network.parameters())
         size = sum(value.nbytes for value in network.state_dict().values())
         table.add_row(
             name,
             f"{count / 1e6:.1f} M",
             f"{size / 1e6:.0f} MB",
-            f"{width}×{height} of 1280×720",
             LICENCE,
             whereabouts(name),
         )
