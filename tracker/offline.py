@@ -71,11 +71,10 @@ class Sweep:
         """What was found of an object from a frame on holds no more."""
         position = self.turned(frame)
         self.valid[object_id] = min(self.valid.get(object_id, position), position)
-        self.snapshots.forget(object_id, position)
 
     def forget(self, object_id: int) -> None:
         self.valid.pop(object_id, None)
-        self.snapshots.forget(object_id, -1)
+        self.snapshots.forget(object_id)
 
     def resume(self, model: VideoPredictor, stale: Mapping[int, Prompted]) -> tuple[int, TrackerState]:
         """The last position from which the stale objects can be tracked again, and their state there."""

@@ -74,9 +74,8 @@ class Snapshots:
     def nbytes(self) -> int:
         return sum(one.nbytes for one in self.at.values())
 
-    def forget(self, object_id: int, after: int) -> None:
-        """What is known of an object at positions behind `after` holds no more."""
-        for position in [position for position in self.at if position > after]:
+    def forget(self, object_id: int) -> None:
+        for position in list(self.at):
             self.at[position].objects.pop(object_id, None)
             if not self.at[position].objects:
                 del self.at[position]

@@ -201,6 +201,8 @@ def test_tracking_again_from_a_change_equals_a_run_from_scratch(
     model = network(name)
     film = open_recording(f"test://?frames={LENGTH}&size=96x64")
     with open_offline(model, ALWAYS, film) as at_once, open_offline(model, ALWAYS, film) as bit_by_bit:
+        for sweep in bit_by_bit._sweeps:
+            sweep.snapshots.spacing = 2
         for frame, object_id, prompt in shown:
             at_once.show(frame, replace(prompt, object_id=object_id))
             bit_by_bit.show(frame, replace(prompt, object_id=object_id))
