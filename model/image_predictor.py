@@ -10,14 +10,15 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from .memory import MemoryShape
 from .video_predictor import ImageFeatures
 
 
 class ImagePrompts(NamedTuple):
     """What was shown of N objects, each in one image.
 
-    points: (N, T, 2) and labels: (N, T) as in `Prompts`; prior: (N, H/4, W/4) logits of an earlier mask,
-    H x W being the model's input size; has_prior: (N,) bool, False where `prior` says nothing.
+    points: (N, T, 2) and labels: (N, T) as in `Prompts`; prior: (N, *mask) logits of an earlier mask, in
+    the mask size of `memory_shape`; has_prior: (N,) bool, False where `prior` says nothing.
     """
 
     points: Tensor
@@ -27,7 +28,7 @@ class ImagePrompts(NamedTuple):
 
 
 class ImagePrediction(NamedTuple):
-    """K masks for each of N prompts: logits (N, K, H/4, W/4); iou (N, K) predicted, in [0, 1]; presence (N,)
+    """K masks for each of N prompts: logits (N, K, *mask); iou (N, K) predicted, in [0, 1]; presence (N,)
     logit that there is such an object at all."""
 
     logits: Tensor
@@ -40,6 +41,10 @@ class ImagePredictor(Protocol):
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """The (H, W) an image of (height, width) is resized to before `encode_image`."""
+        ...
+
+    def memory_shape(self, input_size: tuple[int, int]) -> MemoryShape:
+        """Its `mask` is the size of logits at this input size."""
         ...
 
     def encode_image(self, images: Tensor) -> ImageFeatures:

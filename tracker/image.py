@@ -71,7 +71,7 @@ class EncodedImage:
     @property
     def mask_size(self) -> tuple[int, int]:
         """(h, w) of the model's logits."""
-        return self.input_size[0] // 4, self.input_size[1] // 4
+        return self.model.memory_shape(self.input_size).mask
 
     def predict(
         self,

@@ -19,7 +19,7 @@ from keepsight.model.checkpoint import convert
 from keepsight.model.memory import empty, write_conditioning, write_recent
 from keepsight.model.models import ModelConfig
 from keepsight.model.sam2 import Sam2
-from keepsight.model.sam2_config import Sam2Config
+from keepsight.model.sam2_config import HieraConfig, Sam2Config
 from keepsight.model.video_predictor import Prompts
 
 from .validation import ConfigError, unknown
@@ -50,7 +50,7 @@ def check_peer(peer: str, name: str, config: ModelConfig) -> Sam2Config:
     """The configuration, where the peer has this network as well. Raises ConfigError."""
     if peer not in PEERS:
         raise ConfigError(f"--peer: {unknown(peer, 'peer', PEERS)}")
-    if not isinstance(config, Sam2Config):
+    if not isinstance(config, Sam2Config) or not isinstance(config.trunk, HieraConfig):
         raise ConfigError(f"--peer {peer}: it has no {name}; give --model sam2.1-tiny, for example")
     return config
 
@@ -113,28 +113,10 @@ def pair(config: Sam2Config, device: torch.device) -> tuple[Any, Sam2]:
 
 def peer_config(config: Sam2Config) -> Any:
     """Our sizes in transformers' words."""
-    from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
     from transformers.models.sam2_video import configuration_sam2_video as peer
 
-    trunk, grid, mask = config.trunk, config.grid[0], config.mask_size[0]
-    backbone = Sam2HieraDetConfig(
-        hidden_size=trunk.width,
-        image_size=[config.image_size] * 2,
-        blocks_per_stage=list(trunk.depths),
-        embed_dim_per_stage=list(trunk.widths),
-        num_attention_heads_per_stage=[trunk.heads << stage for stage in range(4)],
-        window_size_per_stage=list(trunk.windows),
-        global_attention_blocks=list(trunk.global_blocks),
-        window_positional_embedding_background_size=[trunk.background] * 2,
-    )
-    vision = Sam2VisionConfig(
-        backbone_config=backbone,
-        backbone_channel_list=list(reversed(trunk.widths)),
-        backbone_feature_sizes=[[mask] * 2, [mask // 2] * 2, [grid] * 2],
-        fpn_hidden_size=config.dim,
-    )
     return peer.Sam2VideoConfig(
-        vision_config=vision,
+        vision_config=peer_vision(config),
         prompt_encoder_config=peer.Sam2VideoPromptEncoderConfig(
             hidden_size=config.dim, image_size=config.image_size
         ),
@@ -158,6 +140,30 @@ def peer_config(config: Sam2Config) -> Any:
         memory_fuser_num_layers=config.fuser_depth,
         enable_temporal_pos_encoding_for_object_pointers=config.pointer_time,
         enable_occlusion_spatial_embedding=config.occlusion_embedding,
+    )
+
+
+def peer_vision(config: Sam2Config) -> Any:
+    """The image encoder's sizes in transformers' words."""
+    from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
+
+    trunk, grid, mask = config.trunk, config.grid[0], config.mask_size[0]
+    assert isinstance(trunk, HieraConfig)
+    backbone = Sam2HieraDetConfig(
+        hidden_size=trunk.width,
+        image_size=[config.image_size] * 2,
+        blocks_per_stage=list(trunk.depths),
+        embed_dim_per_stage=list(trunk.widths),
+        num_attention_heads_per_stage=[trunk.heads << stage for stage in range(4)],
+        window_size_per_stage=list(trunk.windows),
+        global_attention_blocks=list(trunk.global_blocks),
+        window_positional_embedding_background_size=[trunk.background] * 2,
+    )
+    return Sam2VisionConfig(
+        backbone_config=backbone,
+        backbone_channel_list=list(reversed(trunk.widths)),
+        backbone_feature_sizes=[[mask] * 2, [mask // 2] * 2, [grid] * 2],
+        fpn_hidden_size=config.dim,
     )
 
 

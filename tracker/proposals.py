@@ -61,7 +61,7 @@ def everything(image: EncodedImage, settings: GeneratorSettings | None = None) -
 def search(image: EncodedImage, crop: Crop, settings: GeneratorSettings) -> Proposals:
     """What one crop of a picture shows whole, on the CPU."""
     features, size = encoded_crop(image, crop)
-    found = propose(image.model, features, (size[0] // 4, size[1] // 4), settings)
+    found = propose(image.model, features, image.model.memory_shape(size).mask, settings)
     return Proposals(*(field.cpu() for field in whole(found, crop, image.size)))
 
 

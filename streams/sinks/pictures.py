@@ -198,6 +198,7 @@ def as_track(segment: Segment) -> Track:
         iou=segment.iou,
         presence=1.0,
         stability=segment.stability,
+        margin=1.0,
     )
 
 

@@ -39,8 +39,7 @@ def encoded(model: ImagePredictor, count: int = 1) -> ImageFeatures:
 
 
 def mask_size(model: ImagePredictor) -> tuple[int, int]:
-    height, width = model.input_size((96, 96))
-    return height // 4, width // 4
+    return model.memory_shape(model.input_size((96, 96))).mask
 
 
 def prompts_of(model: ImagePredictor, marks: list[list[tuple[float, float, int]]]) -> ImagePrompts:
