@@ -20,7 +20,6 @@ from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
 from .nano_image_encoder import NanoImageEncoder
 from .nano_memory import LocalRead, Motion, PointerRead, ValueEncoder, read
-from .object_by_object import object_by_object
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -71,7 +70,6 @@ class Nano(nn.Module):
         and 4, and features at stride 2."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
-    @object_by_object
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -136,7 +134,6 @@ class Nano(nn.Module):
     ) -> Prediction:
         return self.follow(features, image_of, memory, self.motion(features, previous))
 
-    @object_by_object
     def follow(
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
     ) -> Prediction:
@@ -196,7 +193,6 @@ class Nano(nn.Module):
         finest = F.pixel_shuffle(self.finest_read(motion.finest, F.pixel_unshuffle(last, 2), image_of), 2)
         return self.local_read(motion.fine, small, image_of), finest, seen_by(motion.unlike, image_of)
 
-    @object_by_object
     def remember(
         self,
         features: ImageFeatures,

@@ -103,7 +103,8 @@ class NanoDecoder(nn.Module):
         masks = torch.cat((evidence.last, evidence.finest), dim=1)
         x2 = F.relu(double(self.down2(x4)) + detail + self.last2(masks))
         moved = self.finest_gain * (2 * evidence.finest - 1) * double(trust(self.trust4(x4)))
-        return (logits + moved + self.outline(F.relu(self.mix2(x2)))).squeeze(1)
+        outlined: Tensor = logits + moved + self.outline(F.relu(self.mix2(x2)))
+        return outlined.squeeze(1)
 
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted IoU and presence from the features under the mask, all of them, and the strongest
