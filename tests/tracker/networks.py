@@ -13,8 +13,8 @@ from keepsight.model.sam2_config import TEST
 from keepsight.tracker.settings import TrackerSettings
 
 NAMES = ["sam2"]
-"""Networks whose objects are apart to the bit. Nano takes all as one batch, so that there they are apart up to
-the order of sums: see tests/model/test_nano.py."""
+"""Networks whose objects are apart to the bit. Nano takes all as one batch: there they are apart up to the
+order of sums, see tests/model/test_nano.py."""
 ALWAYS = TrackerSettings(write_presence=0.0, write_iou=0.0, visible_presence=1e-6)
 """Untrained networks doubt what they see: their masks are kept and remembered all the same."""
 
