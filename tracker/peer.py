@@ -25,6 +25,8 @@ from keepsight.model.video_predictor import Prompts
 from .validation import ConfigError, unknown
 
 PEERS = ("transformers",)
+PEERS_MEMORY = 64
+"""Channels of remembered features: the peer's attention takes no other number."""
 PRESENT = 5.0
 """The object score that random weights are made to give, about: absent objects would be less work."""
 
@@ -50,7 +52,8 @@ def check_peer(peer: str, name: str, config: ModelConfig) -> Sam2Config:
     """The configuration, where the peer has this network as well. Raises ConfigError."""
     if peer not in PEERS:
         raise ConfigError(f"--peer: {unknown(peer, 'peer', PEERS)}")
-    if not isinstance(config, Sam2Config) or not isinstance(config.trunk, HieraConfig):
+    hiera = isinstance(config, Sam2Config) and isinstance(config.trunk, HieraConfig)
+    if not isinstance(config, Sam2Config) or not hiera or config.memory_dim != PEERS_MEMORY:
         raise ConfigError(f"--peer {peer}: it has no {name}; give --model sam2.1-tiny, for example")
     return config
 
