@@ -19,7 +19,7 @@ from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryS
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
 from .nano_image_encoder import NanoImageEncoder
-from .nano_memory import LocalRead, Motion, PointerRead, ValueEncoder, read
+from .nano_memory import NOTHING_ALIKE, LocalRead, Motion, PointerRead, ValueEncoder, held_frames, read
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -95,10 +95,8 @@ class Nano(nn.Module):
         """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits."""
         before = last.sigmoid().unsqueeze(1)
         maps = draw(prompts, F.avg_pool2d(before, 2))
-        fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.prompt_encoder(maps, features, image_of)
-        same = read(key, key.unsqueeze(1), value.unsqueeze(1), None)
-        same_fine = read(fine_key, fine_key.unsqueeze(1), fine_value.unsqueeze(1), None)
+        same, same_fine = self.read_again(features, image_of, value, fine_value)
         evidence = Evidence(
             trusted=same,
             fine=same_fine,
@@ -107,12 +105,24 @@ class Nano(nn.Module):
             prompt=value,
             moved=F.avg_pool2d(before, 4),
             finest=before,
-            unlike=torch.zeros_like(maps[:, :1]),
+            unlike=torch.full_like(maps[:, :1], NOTHING_ALIKE),
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
+
+    def read_again(
+        self, features: ImageFeatures, image_of: Tensor, value: Tensor, fine_value: Tensor
+    ) -> list[Tensor]:
+        """Values (N, value, h, w) and (N, fine_value, 2h, 2w) of this very frame, read in it."""
+        fine_key, key = (seen_by(level, image_of).unsqueeze(1) for level in features.levels[3:5])
+        held = held_frames(image_of, torch.zeros((len(image_of), 1), dtype=torch.int64))
+        fine_query, query = features.levels[3:5]
+        return [
+            read(query, key, value.unsqueeze(1), held, 1)[0],
+            read(fine_query, fine_key, fine_value.unsqueeze(1), held, 1)[0],
+        ]
 
     def candidates(self, features: ImageFeatures, image_of: Tensor, prompts: ImagePrompts) -> ImagePrediction:
         """The one mask there is for each of N prompts on images without a past (K = 1). An earlier mask is
@@ -132,12 +142,7 @@ class Nano(nn.Module):
         memory: Memory,
         previous: ImageFeatures | None,
     ) -> Prediction:
-        return self.follow(features, image_of, memory, self.motion(features, previous))
-
-    def follow(
-        self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
-    ) -> Prediction:
-        found = self.decoded(features, image_of, memory, motion)
+        found = self.track(features, image_of, memory, previous)
         absent = (found.presence < 0)[:, None, None]
         hidden = found._replace(logits=found.logits.masked_fill(absent, NO_OBJECT_LOGIT))
         return self.with_pointer(features, image_of, hidden)
@@ -146,7 +151,9 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
-        return self.decoded(features, image_of, memory, self.motion(features, previous))
+        evidence = self.evidence(features, image_of, memory, self.motion(features, previous))
+        found: Decoded = self.decoder(features, image_of, evidence)
+        return found
 
     def motion(self, features: ImageFeatures, previous: ImageFeatures | None) -> Motion | None:
         """How the images moved since the frame before; None where there is none. The same for all objects."""
@@ -156,24 +163,21 @@ class Nano(nn.Module):
         weights, _ = self.local_read.weights(fine, fine_before)
         return Motion(weights, *self.finest_read.weights(features.levels[5], previous.levels[5]))
 
-    def decoded(
+    def evidence(
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
-    ) -> Decoded:
-        fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
-        written = memory.written != EMPTY
-        remembered = memory.features
-        if not bool((used := written.any(0)).all()):
-            written, remembered = written[:, used], remembered[:, used]
-        keys, values, fine_keys, fine_values = torch.split(remembered, list(self.config.channels), dim=2)
-        first = max(1, int((memory.written[:, : self.layout.conditioning] != EMPTY).any(0).sum()))
-        trusted, every = unless_all(written[:, :first]), unless_all(written)
+    ) -> Evidence:
+        """What was remembered of N objects, read in this frame."""
+        keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
+        held, trusted = held_frames(image_of, memory.written), self.layout.conditioning
+        first, every = read(features.levels[4], keys, values, held, trusted)
+        fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, trusted)
         last = memory.logits.sigmoid().unsqueeze(1)
         moved, finest, unlike = self.moved(motion, last, image_of)
-        evidence = Evidence(
-            trusted=read(coarse, keys[:, :first], values[:, :first], trusted),
-            fine=read(fine, quarters(fine_keys[:, :first]), quarters(fine_values[:, :first]), trusted),
-            recent=read(coarse, keys, values, every),
-            fine_recent=read(fine, quarters(fine_keys), quarters(fine_values), every),
+        return Evidence(
+            trusted=first,
+            fine=fine,
+            recent=every,
+            fine_recent=fine_every,
             prompt=torch.zeros_like(values[:, 0]),
             moved=moved,
             finest=finest,
@@ -181,8 +185,6 @@ class Nano(nn.Module):
             last=last,
             pointer=self.pointer_read(memory.pointers, memory.pointed != EMPTY),
         )
-        found: Decoded = self.decoder(features, image_of, evidence)
-        return found
 
     def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The last masks (N, 1, H/2, W/2) as they have moved since, at stride 8 and at stride 2, and how
@@ -207,16 +209,6 @@ class Nano(nn.Module):
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
         return Entry(torch.cat((key, value, *fine), dim=1), prediction.pointer)
-
-
-def quarters(remembered: Tensor) -> Tensor:
-    """(N, M, 4 * C, h, w) as (N, M, C, 2h, 2w): what is remembered at stride 8."""
-    return F.pixel_shuffle(remembered, 2)
-
-
-def unless_all(usable: Tensor) -> Tensor | None:
-    """None where every slot is usable: attention without a mask is quicker."""
-    return None if bool(usable.all()) else usable
 
 
 def draw(prompts: Prompts, before: Tensor) -> Tensor:

@@ -15,6 +15,9 @@ from .video_predictor import ImageFeatures, seen_by
 PRIORS = 6
 """Masks read from memory that are added to the logits at stride 8."""
 
+COPIED = (0.02, 0.98)
+"""How sure a mask that is taken over may be."""
+
 
 class Evidence(NamedTuple):
     """What speaks for each of N objects in a frame.
@@ -65,14 +68,17 @@ class NanoDecoder(nn.Module):
         self.finest_gain = nn.Parameter(torch.tensor(3.0))
         self.trust8 = nn.Conv2d(width // 2, PRIORS, 1)
         self.trust4 = nn.Conv2d(width // 4, 1, 1)
+        self.copy4 = nn.Conv2d(width // 4 + 1, 1, 1)
         self.mix4 = Residual(width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, padding=1)
         self.down2 = nn.Conv2d(width // 4, config.detail, 1)
         self.last2 = nn.Conv2d(2, config.detail, 3, padding=1)
         self.mix2 = nn.Conv2d(config.detail, config.detail, 3, padding=1)
         self.outline = nn.Conv2d(config.detail, 1, 3, padding=1)
-        for starts_at_zero in (self.outline, self.trust8, self.trust4):
+        for starts_at_zero in (self.outline, self.trust8, self.trust4, self.copy4):
             nn.init.zeros_(starts_at_zero.weight)
+        with torch.no_grad():
+            self.copy4.weight[:, -1] = -1.0
         self.prior = nn.Conv2d(PRIORS, 1, 1)
         nn.init.constant_(self.prior.weight, 2.0)
         nn.init.constant_(self.prior.bias, -3.0)  # type: ignore[arg-type]
@@ -99,12 +105,18 @@ class NanoDecoder(nn.Module):
         return Decoded(logits, *self.score(x16, logits))
 
     def with_outline(self, logits: Tensor, x4: Tensor, detail: Tensor, evidence: Evidence) -> Tensor:
-        """Logits (N, 1, H/2, W/2) made from coarser ones, by what only stride 2 shows: (N, H/2, W/2)."""
+        """Logits (N, 1, H/2, W/2) made from coarser ones, by what only stride 2 shows: (N, H/2, W/2).
+
+        Where the frame before is plainly the same, the mask moved from it is taken over as it is: what passes
+        through coarser strides loses small things within a few frames.
+        """
         masks = torch.cat((evidence.last, evidence.finest), dim=1)
         x2 = F.relu(double(self.down2(x4)) + detail + self.last2(masks))
         moved = self.finest_gain * (2 * evidence.finest - 1) * double(trust(self.trust4(x4)))
-        outlined: Tensor = logits + moved + self.outline(F.relu(self.mix2(x2)))
-        return outlined.squeeze(1)
+        outlined = logits + moved + self.outline(F.relu(self.mix2(x2)))
+        copied = double(self.copy4(torch.cat((x4, evidence.unlike), dim=1))).sigmoid()
+        sure = evidence.finest.clamp(*COPIED)
+        return torch.lerp(outlined, torch.log(sure / (1 - sure)), copied).squeeze(1)
 
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted IoU and presence from the features under the mask, all of them, and the strongest

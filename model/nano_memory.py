@@ -8,8 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .memory import EMPTY
 from .nano_config import NanoConfig
 from .video_predictor import ImageFeatures, seen_by
+
+PLACES = 256
+"""For how many places of a frame the memory is read at a time."""
+NOTHING_ALIKE = 5.0
+"""How unlike a place is to its best match at most: what it was in the frame before is not known."""
 
 
 class Residual(nn.Module):
@@ -54,21 +60,70 @@ class ValueEncoder(nn.Module):
         return value, torch.cat((fine, F.pixel_unshuffle(kept, 2)), dim=1)
 
 
-def read(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor | None) -> Tensor:
-    """Attention from every place of a frame to every remembered place.
+class Held(NamedTuple):
+    """A remembered frame and who remembers it: image, which of the B images is of its stream; rows and slots:
+    (P,) int64, the objects and their slots."""
 
-    query (N, K, h, w); keys (N, M, K, h, w); values (N, M, V, h, w); usable (N, M) bool, None where all slots
-    are: (N, V, h, w). The keys carry their own temperature. Channels are made the last, contiguous dimension,
-    and keys as wide as values, without which torch takes a slow path.
+    image: int
+    rows: Tensor
+    slots: Tensor
+
+
+def held_frames(image_of: Tensor, written: Tensor) -> list[Held]:
+    """Every frame that some object remembers, once: image_of (N,), written (N, M)."""
+    holders: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for row, (image, frames) in enumerate(zip(image_of.tolist(), written.tolist(), strict=True)):
+        for slot, frame in enumerate(frames):
+            if frame != EMPTY:
+                holders.setdefault((image, frame), []).append((row, slot))
+    found = []
+    for (image, _), places in holders.items():
+        rows, slots = torch.tensor(places, device=written.device).unbind(1)
+        found.append(Held(image, rows, slots))
+    return found
+
+
+def read(
+    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], trusted: int
+) -> tuple[Tensor, Tensor]:
+    """Attention from every place of a frame to every remembered place of the same stream.
+
+    query (B, K, h, w); keys (N, M, K * c, ...) and values (N, M, V * c, ...), c the places kept in each
+    place: what was read in the first `trusted` slots, and in all, (N, V, h, w) each. Keys come from the image
+    alone, so a frame's weights are computed once, for all objects that remember it. They carry their own
+    temperature, and all have the same length, which bounds the exponent.
     """
-    n, m, _, h, w = keys.shape
-    wider = (0, max(0, values.shape[2] - keys.shape[2]))
-    q = F.pad(query.flatten(2).transpose(1, 2).unsqueeze(1), wider).contiguous()
-    k = F.pad(keys.movedim(2, 4).reshape(n, 1, m * h * w, -1), wider).contiguous()
-    v = values.movedim(2, 4).reshape(n, 1, m * h * w, -1).contiguous()
-    mask = None if usable is None else usable.repeat_interleave(h * w, dim=1).view(n, 1, 1, -1)
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
-    return out.squeeze(1).transpose(1, 2).reshape(n, -1, h, w)
+    batch, width, h, w = query.shape
+    bound = query.square().sum(1, keepdim=True).detach() / 2
+    query = torch.cat((query, -bound), dim=1).view(batch, width + 1, h * w)
+    keys = keys.reshape(*keys.shape[:2], width, -1)
+    values = values.reshape(*values.shape[:2], -1, keys.shape[3])
+    sums = values.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
+    for image, rows, slots in held:
+        key, shown = (with_ones(x) for x in (keys[rows[0], slots[0]], values[rows, slots]))
+        found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
+        sums = sums.index_put((rows, (slots >= trusted).long()), found, accumulate=True)
+    first, others = sums.unbind(1)
+    return mean_read(first, (h, w)), mean_read(first + others, (h, w))
+
+
+def with_ones(x: Tensor) -> Tensor:
+    """(..., C, places) with a row of ones: (..., C + 1, places)."""
+    return F.pad(x, (0, 0, 0, 1), value=1.0)
+
+
+def weighted(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
+    """values (V, places) summed for each query (K, q) with weights exp(key . query), key (K, places): (V, q).
+
+    A few places of the frame at a time: weights that stay in the cache take half as long.
+    """
+    found = [values @ (key.T @ some).exp_() for some in torch.split(query, PLACES, dim=1)]
+    return torch.cat(found, dim=1)
+
+
+def mean_read(sums: Tensor, size: tuple[int, int]) -> Tensor:
+    """Weighted sums (N, V + 1, h * w), the last of them of the weights alone, to means (N, V, h, w)."""
+    return (sums[:, :-1] / sums[:, -1:].clamp(min=1e-30)).view(len(sums), -1, *size)
 
 
 class LocalRead(nn.Module):
@@ -86,11 +141,12 @@ class LocalRead(nn.Module):
 
     def weights(self, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
         """From keys now and before (B, K, h, w): how much each place was each of its neighbours
-        (B, window**2, h, w), and how unlike it is to the best of them (B, 1, h, w), from 0 on."""
+        (B, window**2, h, w), and how unlike it is to the best of them (B, 1, h, w), from 0 to
+        `NOTHING_ALIKE`."""
         now = now.contiguous()
         matches = torch.stack([(now * near).sum(1) for near in self.shifted(before.contiguous())], dim=1)
         cosine = matches.amax(1, keepdim=True) / now.square().sum(1, keepdim=True).clamp(min=1e-3)
-        return (matches + self.bias.view(-1, 1, 1)).softmax(1), (10 * (1 - cosine)).clamp(0, 5)
+        return (matches + self.bias.view(-1, 1, 1)).softmax(1), (10 * (1 - cosine)).clamp(0, NOTHING_ALIKE)
 
     def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
         """Masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond the border all is zero."""

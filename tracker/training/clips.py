@@ -18,7 +18,7 @@ DISTRACTOR = 255
 """Id of what is pasted but is nobody's target."""
 CALM = 0.35
 """How fast everything moves in a calm clip at most, 1 being the usual: a few pixels from frame to frame."""
-SMALLEST = 0.0015
+SMALLEST = 0.001
 """The share of the first frame that a target covers at least."""
 
 
@@ -45,7 +45,7 @@ class ClipSettings:
     objects: int
     twin: float = 0.5
     rider: float = 0.35
-    calm: float = 0.5
+    calm: float = 0.65
     excursion: float = 0.25
     whole_photo: float = 0.5
 
@@ -74,13 +74,12 @@ def make_clip(library: Library, settings: ClipSettings, random: np.random.Genera
 
 
 def visible_targets(ids: Array, most: int, random: np.random.Generator) -> tuple[int, ...]:
-    """At most `most` of the ids that cover at least `SMALLEST` of the first frame, rather the larger ones."""
+    """At most `most` of the ids that cover at least `SMALLEST` of the first frame."""
     share = np.bincount(ids.ravel(), minlength=256)[1:DISTRACTOR] / ids.size
     fit = np.flatnonzero(share >= SMALLEST)
     if not len(fit):
         return ()
-    side = np.sqrt(share[fit])
-    chosen = random.choice(fit, min(most, len(fit)), replace=False, p=side / side.sum())
+    chosen = random.choice(fit, min(most, len(fit)), replace=False)
     return tuple(int(i) + 1 for i in chosen)
 
 

@@ -47,7 +47,7 @@ class PromptMix(Strict):
 
 class Recipe(Strict):
     """Everything that decides what a training run does. Times are in steps; one step sees one batch of clips
-    per process."""
+    per process. `reads`: the weight of the loss on what is read from memory, before it is decoded."""
 
     model: Literal["nano"]
     output: Path
@@ -61,6 +61,7 @@ class Recipe(Strict):
     warm_up: Annotated[int, Field(ge=1)] = 200
     decay: Annotated[int, Field(ge=1)] = 1000
     corrupted: Chance = 0.3
+    reads: Annotated[float, Field(ge=0)] = 0.2
     average: Chance = 0.998
     clip_gradient: Annotated[float, Field(gt=0)] = 1.0
     loaders: Annotated[int, Field(ge=0)] = 1

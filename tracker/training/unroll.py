@@ -15,7 +15,7 @@ from keepsight.model.nano_decoder import Decoded
 from keepsight.model.video_predictor import ImageFeatures
 
 from .batches import Batch
-from .losses import loss_of, reached_iou
+from .losses import loss_of, loss_of_reads, reached_iou
 from .prompting import corrections, draw_prompts
 from .recipe import Recipe
 
@@ -36,8 +36,12 @@ def unroll(model: Nano, batch: Batch, recipe: Recipe, random: torch.Generator) -
     entries = [entry_of(model, frames[0], batch, logits)]
     for t in range(1, len(frames)):
         memory = joined(entries, corrupted(logits, recipe.corrupted, random))
-        decoded = model.track(frames[t], batch.clip_of, memory, frames[t - 1])
-        losses.append(loss_of(decoded, batch.targets[:, t]))
+        motion = model.motion(frames[t], frames[t - 1])
+        evidence = model.evidence(frames[t], batch.clip_of, memory, motion)
+        decoded = model.decoder(frames[t], batch.clip_of, evidence)
+        moved = model.moved(motion, batch.targets[:, t - 1].unsqueeze(1), batch.clip_of)
+        read = loss_of_reads(evidence, moved, batch.targets[:, t])
+        losses.append(loss_of(decoded, batch.targets[:, t]) + recipe.reads * read)
         found = decoded.logits.masked_fill((decoded.presence < 0)[:, None, None], NO_OBJECT_LOGIT)
         logits = found
         entries.append(entry_of(model, frames[t], batch, corrupted(found, recipe.corrupted, random)))
