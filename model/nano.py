@@ -13,13 +13,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .flow import warped
 from .image_predictor import ImagePrediction, ImagePrompts
 from .layers import ConvNorm
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
-from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
+from .nano_decoder import Decoded, Evidence, Moved, NanoDecoder, ObjectPointer
 from .nano_image_encoder import NanoImageEncoder
-from .nano_memory import NOTHING_ALIKE, LocalRead, Motion, PointerRead, ValueEncoder, held_frames, read
+from .nano_memory import (
+    NOTHING_ALIKE,
+    LocalRead,
+    Motion,
+    PointerRead,
+    ValueEncoder,
+    held_frames,
+    optical_flow,
+    read,
+)
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -67,7 +77,7 @@ class Nano(nn.Module):
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images (B, 3, H, W) in [0, 1]; levels: features at strides 4, 8 and 16, keys at strides 8, 16
-        and 4, and features at stride 2."""
+        and 4, features at stride 2, and brightness."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
     def condition(
@@ -103,9 +113,12 @@ class Nano(nn.Module):
             recent=same,
             fine_recent=same_fine,
             prompt=value,
-            moved=F.avg_pool2d(before, 4),
-            finest=before,
-            unlike=torch.full_like(maps[:, :1], NOTHING_ALIKE),
+            moved=Moved(
+                fine=F.avg_pool2d(before, 4),
+                finest=before,
+                flowed=before,
+                unlike=torch.full_like(maps[:, :2], NOTHING_ALIKE),
+            ),
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
@@ -161,7 +174,10 @@ class Nano(nn.Module):
             return None
         fine, fine_before = features.levels[3][:, :-4], previous.levels[3][:, :-4]
         weights, _ = self.local_read.weights(fine, fine_before)
-        return Motion(weights, *self.finest_read.weights(features.levels[5], previous.levels[5]))
+        finest, unlike = self.finest_read.weights(features.levels[5], previous.levels[5])
+        brightness = features.levels[7], previous.levels[7]
+        flow, unexplained = optical_flow(self.finest_read.offset(finest), *brightness)
+        return Motion(weights, finest, flow, torch.cat((unlike, unexplained), dim=1))
 
     def evidence(
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
@@ -172,7 +188,7 @@ class Nano(nn.Module):
         first, every = read(features.levels[4], keys, values, held, trusted)
         fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, trusted)
         last = memory.logits.sigmoid().unsqueeze(1)
-        moved, finest, unlike = self.moved(motion, last, image_of)
+        moved = self.moved(motion, last, image_of)
         return Evidence(
             trusted=first,
             fine=fine,
@@ -180,20 +196,22 @@ class Nano(nn.Module):
             fine_recent=fine_every,
             prompt=torch.zeros_like(values[:, 0]),
             moved=moved,
-            finest=finest,
-            unlike=unlike,
             last=last,
             pointer=self.pointer_read(memory.pointers, memory.pointed != EMPTY),
         )
 
-    def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The last masks (N, 1, H/2, W/2) as they have moved since, at stride 8 and at stride 2, and how
-        uncertain the second is, at stride 4."""
+    def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> Moved:
+        """The last masks (N, 1, H/2, W/2) as they have moved since."""
         small = F.avg_pool2d(last, 4)
         if motion is None:
-            return small, last, torch.zeros_like(F.avg_pool2d(last, 2))
+            return Moved(small, last, last, torch.zeros_like(F.avg_pool2d(last, 2)).repeat(1, 2, 1, 1))
         finest = F.pixel_shuffle(self.finest_read(motion.finest, F.pixel_unshuffle(last, 2), image_of), 2)
-        return self.local_read(motion.fine, small, image_of), finest, seen_by(motion.unlike, image_of)
+        return Moved(
+            fine=self.local_read(motion.fine, small, image_of),
+            finest=finest,
+            flowed=warped(last, seen_by(motion.flow, image_of)),
+            unlike=seen_by(motion.unlike, image_of),
+        )
 
     def remember(
         self,

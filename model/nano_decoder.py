@@ -19,14 +19,26 @@ COPIED = (0.02, 0.98)
 """How sure a mask that is taken over may be."""
 
 
+class Moved(NamedTuple):
+    """The previous masks of N objects as they have moved.
+
+    fine: (N, 1, 2h, 2w) by matching at stride 8; finest: (N, 1, 8h, 8w) at stride 4; flowed: (N, 1, 8h, 8w)
+    by optical flow; unlike: (N, 2, 4h, 4w) how uncertain the last two are.
+    """
+
+    fine: Tensor
+    finest: Tensor
+    flowed: Tensor
+    unlike: Tensor
+
+
 class Evidence(NamedTuple):
     """What speaks for each of N objects in a frame.
 
     trusted: (N, value, h, w) read from the prompted frames; recent: likewise from all remembered frames; fine
-    and fine_recent: (N, fine_value, 2h, 2w) likewise at stride 8;
-    prompt: (N, value, h, w) drawn prompts, zeros without; moved: (N, 1, 2h, 2w) the previous mask as it has
-    moved; finest: (N, 1, 8h, 8w) likewise; unlike: (N, 1, 4h, 4w) how uncertain that is; last: (N, 1, 8h, 8w)
-    the previous mask itself; pointer: (N, D).
+    and fine_recent: (N, fine_value, 2h, 2w) likewise at stride 8; prompt: (N, value, h, w) drawn prompts,
+    zeros without; moved: the previous mask as it has moved; last: (N, 1, 8h, 8w) the previous mask itself;
+    pointer: (N, D).
     """
 
     trusted: Tensor
@@ -34,9 +46,7 @@ class Evidence(NamedTuple):
     recent: Tensor
     fine_recent: Tensor
     prompt: Tensor
-    moved: Tensor
-    finest: Tensor
-    unlike: Tensor
+    moved: Moved
     last: Tensor
     pointer: Tensor
 
@@ -64,21 +74,21 @@ class NanoDecoder(nn.Module):
         self.mix8 = nn.Sequential(Residual(width // 2), Residual(width // 2))
         self.down4 = nn.Conv2d(width // 2, width // 4, 1)
         self.image4 = nn.Conv2d(config.fine, width // 4, 1)
-        self.last4 = nn.Conv2d(4, width // 4, 3, padding=1)
+        self.last4 = nn.Conv2d(6, width // 4, 3, padding=1)
         self.finest_gain = nn.Parameter(torch.tensor(3.0))
         self.trust8 = nn.Conv2d(width // 2, PRIORS, 1)
         self.trust4 = nn.Conv2d(width // 4, 1, 1)
-        self.copy4 = nn.Conv2d(width // 4 + 1, 1, 1)
+        self.copy4 = nn.Conv2d(width // 4 + 2, 2, 1)
         self.mix4 = Residual(width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, padding=1)
         self.down2 = nn.Conv2d(width // 4, config.detail, 1)
-        self.last2 = nn.Conv2d(2, config.detail, 3, padding=1)
+        self.last2 = nn.Conv2d(3, config.detail, 3, padding=1)
         self.mix2 = nn.Conv2d(config.detail, config.detail, 3, padding=1)
         self.outline = nn.Conv2d(config.detail, 1, 3, padding=1)
         for starts_at_zero in (self.outline, self.trust8, self.trust4, self.copy4):
             nn.init.zeros_(starts_at_zero.weight)
         with torch.no_grad():
-            self.copy4.weight[:, -1] = -1.0
+            self.copy4.weight[0, -2:] = -1.0
         self.prior = nn.Conv2d(PRIORS, 1, 1)
         nn.init.constant_(self.prior.weight, 2.0)
         nn.init.constant_(self.prior.bias, -3.0)  # type: ignore[arg-type]
@@ -86,17 +96,18 @@ class NanoDecoder(nn.Module):
 
     def forward(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
         fine, middle, coarse = features.levels[:3]
-        last, finest = F.avg_pool2d(evidence.last, 2), F.avg_pool2d(evidence.finest, 2)
+        moved = evidence.moved
+        last, finest, flowed = (F.avg_pool2d(x, 2) for x in (evidence.last, moved.finest, moved.flowed))
         read = torch.cat((evidence.trusted, evidence.recent, evidence.prompt), dim=1)
         near = self.near16(surroundings(last))
         x16 = self.evidence16(read) + seen_by(self.image16(coarse), image_of) + near
         x16 = self.mix16(F.relu(x16 + self.pointer16(evidence.pointer)[:, :, None, None]))
         last8 = F.avg_pool2d(last, 2)
-        places = torch.cat((evidence.moved, last8, evidence.fine, evidence.fine_recent), dim=1)
+        places = torch.cat((moved.fine, last8, evidence.fine, evidence.fine_recent), dim=1)
         x8 = double(self.down8(x16)) + seen_by(self.image8(middle), image_of) + self.evidence8(places)
         x8 = self.mix8(F.relu(x8))
         again = F.pixel_shuffle(evidence.fine[:, -4:], 2)
-        places = torch.cat((last, finest, again, evidence.unlike), dim=1)
+        places = torch.cat((last, finest, again, moved.unlike, flowed), dim=1)
         x4 = double(self.down4(x8)) + seen_by(self.image4(fine), image_of) + self.last4(places)
         x4 = self.mix4(F.relu(x4))
         prior = self.prior(masks_in(evidence) * trust(self.trust8(x8)))
@@ -110,12 +121,13 @@ class NanoDecoder(nn.Module):
         Where the frame before is plainly the same, the mask moved from it is taken over as it is: what passes
         through coarser strides loses small things within a few frames.
         """
-        masks = torch.cat((evidence.last, evidence.finest), dim=1)
+        _, finest, flowed, unlike = evidence.moved
+        masks = torch.cat((evidence.last, finest, flowed), dim=1)
         x2 = F.relu(double(self.down2(x4)) + detail + self.last2(masks))
-        moved = self.finest_gain * (2 * evidence.finest - 1) * double(trust(self.trust4(x4)))
+        moved = self.finest_gain * (2 * finest - 1) * double(trust(self.trust4(x4)))
         outlined = logits + moved + self.outline(F.relu(self.mix2(x2)))
-        copied = double(self.copy4(torch.cat((x4, evidence.unlike), dim=1))).sigmoid()
-        sure = evidence.finest.clamp(*COPIED)
+        copied, by_flow = double(self.copy4(torch.cat((x4, unlike), dim=1))).sigmoid().chunk(2, dim=1)
+        sure = torch.lerp(finest, flowed, by_flow).clamp(*COPIED)
         return torch.lerp(outlined, torch.log(sure / (1 - sure)), copied).squeeze(1)
 
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +165,7 @@ def masks_in(evidence: Evidence) -> Tensor:
     values = (evidence.trusted, evidence.recent, evidence.prompt)
     shuffled = (F.pixel_shuffle(value[:, -4:], 2) for value in values)
     fine = (value[:, -4:].mean(1, keepdim=True) for value in (evidence.fine, evidence.fine_recent))
-    return torch.cat((*shuffled, evidence.moved, *fine), dim=1)
+    return torch.cat((*shuffled, evidence.moved.fine, *fine), dim=1)
 
 
 def surroundings(last: Tensor) -> Tensor:

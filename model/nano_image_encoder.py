@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .flow import detail
 from .layers import ConvNorm
 from .nano_config import NanoConfig
 
@@ -74,8 +75,9 @@ class NanoImageEncoder(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """images (B, 3, H, W) RGB in [0, 1] to features at strides 4, 8 and 16, keys at strides 8 (fine_key
-        channels), 16 (key) and 4 (finest_key), and features at stride 2. The product of two keys is their
-        matching logit."""
+        channels), 16 (key) and 4 (finest_key), features at stride 2, and the brightness that optical flow
+        needs, at stride 1. The product of two keys is their matching logit."""
+        brightness = detail(images)
         images = (images - self.mean) / self.std
         x2 = self.stem[:2](images)
         x4, x8, x16, x32 = self.backbone(self.stem[2:](x2))
@@ -86,7 +88,7 @@ class NanoImageEncoder(nn.Module):
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
         fine = F.relu(fine)
         keys = (self.fine_keys(middle, images), self.keys(coarse), self.finest_keys(fine, images))
-        return fine, middle, coarse, *keys, self.detail(x2)
+        return fine, middle, coarse, *keys, self.detail(x2), brightness
 
     def backbone(self, x: Tensor) -> list[Tensor]:
         """The stem's output to features at strides 4, 8, 16 and 32."""

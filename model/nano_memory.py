@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .flow import doubled, refined, warped
 from .memory import EMPTY
 from .nano_config import NanoConfig
 from .video_predictor import ImageFeatures, seen_by
@@ -154,6 +155,14 @@ class LocalRead(nn.Module):
         moved = (near * own[:, i : i + 1] for i, near in enumerate(self.shifted(masks)))
         return torch.stack(list(moved)).sum(0)
 
+    def offset(self, weights: Tensor) -> Tensor:
+        """Where each place was before, less where it is, in places: (B, 2, h, w) as (x, y)."""
+        half = self.window // 2
+        steps = torch.arange(-half, half + 1, device=weights.device, dtype=weights.dtype)
+        square = weights.view(len(weights), self.window, self.window, *weights.shape[2:])
+        x, y = (torch.einsum("bkhw,k->bhw", square.sum(axis), steps) for axis in (1, 2))
+        return torch.stack((x, y), dim=1)
+
     def shifted(self, x: Tensor) -> list[Tensor]:
         """Views of x (..., h, w), one for each place of the window. Copying them into one tensor first takes
         four times as long on a CPU."""
@@ -164,11 +173,27 @@ class LocalRead(nn.Module):
 
 
 class Motion(NamedTuple):
-    """How a frame moved: weights at strides 8 and 4, and how unlike places are to their best match at 4."""
+    """How B images moved.
+
+    fine and finest: weights at strides 8 and 4; flow: (B, 2, H/2, W/2) optical flow at stride 2; unlike:
+    (B, 2, H/4, W/4), how unlike places are to their best match, and how much brighter or darker than where
+    the flow says they were.
+    """
 
     fine: Tensor
     finest: Tensor
+    flow: Tensor
     unlike: Tensor
+
+
+@torch.no_grad()
+def optical_flow(offset: Tensor, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+    """From an offset at stride 4 and the brightness of two frames (B, 1, H, W): the flow at stride 2, and at
+    stride 4 what it leaves unexplained, from 0 to `NOTHING_ALIKE`."""
+    half = refined(F.avg_pool2d(now, 2), F.avg_pool2d(before, 2), doubled(offset), rounds=2)
+    full = refined(now, before, doubled(half), rounds=1)
+    unexplained = F.avg_pool2d((now - warped(before, full)).abs(), 4)
+    return F.avg_pool2d(full, 2) / 2, (20 * unexplained).clamp(max=NOTHING_ALIKE)
 
 
 class PointerRead(nn.Module):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keepsight.model.nano_decoder import Decoded, Evidence
+from keepsight.model.nano_decoder import Decoded, Evidence, Moved
 
 VISIBLE = 0.001
 """The share of the frame from which on an object counts as visible."""
@@ -26,13 +26,13 @@ def loss_of(found: Decoded, truth: Tensor) -> Tensor:
     return (mask + 0.5 * presence + 0.5 * iou).mean()
 
 
-def loss_of_reads(evidence: Evidence, moved: tuple[Tensor, Tensor, Tensor], truth: Tensor) -> Tensor:
+def loss_of_reads(evidence: Evidence, moved: Moved, truth: Tensor) -> Tensor:
     """What was read must itself be a good mask: the first frame's, and the true masks of the frame before as
     they have moved, at every stride. Without it keys learn only what the decoder lets through."""
     at8, at4 = F.pixel_shuffle(evidence.trusted[:, -4:], 2), F.pixel_shuffle(evidence.fine[:, -4:], 2)
     visible = (truth.mean((1, 2)) > VISIBLE).to(truth.dtype)
     lost = torch.zeros_like(visible)
-    for read in (at8, at4, moved[0], moved[1]):
+    for read in (at8, at4, moved.fine, moved.finest):
         small = F.adaptive_avg_pool2d(truth, (read.shape[-2], read.shape[-1]))
         lost = lost + tversky(read.squeeze(1), small, missed=0.5)
     return (lost * visible).mean()
