@@ -41,7 +41,8 @@ SOURCE = typer.Argument(metavar="IMAGE|FOLDER", help="A picture, or a folder of 
 OUTPUT = typer.Option(
     "--output",
     "-o",
-    help="FILE.jpg (overlay), overlay:DIR, masks:DIR (indexed PNG), FILE.json (COCO, masks as RLE); repeatable",
+    help="FILE.jpg (overlay), overlay:DIR, masks:DIR (indexed PNG), FILE.json (COCO, masks as RLE); "
+    "repeatable",
 )
 PROMPT = typer.Option(
     help='One object: "box=x0,y0,x1,y1 label=NAME" or "point=x,y point=x,y,-", 0 to 1; repeatable'
@@ -78,10 +79,13 @@ def segment(
     Coordinates are fractions of the picture; a point that ends in `,-` is not on the object. A click may mean
     several things, a shirt or its wearer: --multimask shows them all, where the model has more than one.
     """
+    from cv2.utils import logging as opencv
+
     from ..api import load
     from ..segment import all_there_is, as_shown, pictures_of, writers_for
     from ..validation import ConfigError
 
+    opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)  # of a damaged picture one line is enough, and that is ours
     paths = pictures_of(source)
     prompts = read_prompts(prompt or [], prompt_mask or [], auto=auto)
     if (multimask and auto) or ((grid or crops) and not auto):
@@ -100,12 +104,9 @@ def segment_all(
     tracker: Tracker, paths: Sequence[Path], task: Task, writers: Sequence[PictureWriter], outcomes: Tally
 ) -> int:
     """Segment every picture and write what is found; the exit code."""
-    from cv2.utils import logging as opencv
-
     from ..segment import opened, segment_pictures
     from .console import complain
 
-    opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)  # of a damaged picture one line is enough, and that is ours
     interrupts = Interrupts()
     try:
         with interrupts.heard(), opened(writers, interrupts.held) as write, progress(len(paths)) as advance:
