@@ -13,7 +13,7 @@ from keepsight.streams.types import Prompt
 
 from . import config
 from .pipeline import Stream
-from .prompts import Cue, parse_prompt, read_prompt_log, read_prompt_mask
+from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
 from .validation import ConfigError
 
 
@@ -57,15 +57,28 @@ def numbered(cues: Iterable[Cue]) -> list[Cue]:
 
 
 def refuse_shared_outputs(deployment: config.Deployment) -> None:
-    """Raises ConfigError where an output would overwrite a source or another output."""
-    taken = {file_of(stream.source): name for name, stream in deployment.streams.items()}
+    """Raises ConfigError where an output would overwrite a source, a file of prompts or another output."""
+    taken = {file_of(stream.source) for stream in deployment.streams.values()}
+    prompts = {file for stream in deployment.streams.values() for file in prompt_files(stream)}
     for name, stream in deployment.streams.items():
         for url in stream.output:
             if (file := file_of(url)) is None:
                 continue
             if file in taken:
                 raise ConfigError(f"{name}: output {redact(url)} is a source or another output")
-            taken[file] = name
+            if lost := next((prompt for prompt in sorted(prompts) if overwrites(file, prompt)), None):
+                raise ConfigError(f"{name}: output {redact(url)} would overwrite the prompts in {lost}")
+            taken.add(file)
+
+
+def prompt_files(stream: config.Stream) -> set[Path]:
+    files = [mask_and_frame(text)[0] for text in stream.prompt_mask]
+    return {file.resolve() for file in (*files, *([stream.prompts] if stream.prompts else []))}
+
+
+def overwrites(output: Path, file: Path) -> bool:
+    """Whether an output is `file`, or a folder of numbered masks that would have one of its name."""
+    return output == file or (output == file.parent and file.suffix == ".png" and file.stem.isdecimal())
 
 
 def file_of(url: str) -> Path | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEVICE, DTYPE, SIZE, WEIGHTS
+from .options import DEVICE, DTYPE, SIZE, VOID, WEIGHTS
 
 if TYPE_CHECKING:
     from ..config import Deployment
@@ -34,7 +34,8 @@ PROMPT = typer.Option(
     help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
 )
 PROMPT_MASK = typer.Option(
-    metavar="FILE.png[@FRAME]", help="Indexed PNG: a pixel's value is its object's id; repeatable"
+    metavar="FILE.png[@FRAME]",
+    help=f"Indexed PNG: a pixel's value is its object's id, {VOID}; repeatable",
 )
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
 AUTO = typer.Option(help="Find objects without prompts: off")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .interrupts import Interrupts
-from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
+from .options import DEVICE, DTYPE, MODEL, SIZE, VOID, WEIGHTS
 
 if TYPE_CHECKING:
     from keepsight.streams.segments import Segmented
@@ -49,7 +49,7 @@ PROMPT = typer.Option(
 )
 PROMPT_MASK = typer.Option(
     metavar="FILE.png",
-    help="Indexed PNG of rough masks to refine: a pixel's value is its object's id; repeatable",
+    help=f"Indexed PNG of rough masks to refine: a pixel's value is its object's id, {VOID}; repeatable",
 )
 AUTO = typer.Option("--auto", help="Everything there is, without prompts")
 MULTIMASK = typer.Option(
