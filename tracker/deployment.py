@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from keepsight.streams.base import redact
+from keepsight.streams.base import Sink, SourceListener, redact
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
-from keepsight.streams.types import Prompt
+from keepsight.streams.types import Prompt, SourceStatus
 
 from . import config
 from .pipeline import Stream
@@ -24,13 +25,21 @@ def prepare(deployment: config.Deployment) -> list[Stream]:
 
 
 def prepare_stream(name: str, stream: config.Stream) -> Stream:
-    source = open_source(stream.source)
+    sinks = tuple(open_sink(url, camera=name) for url in stream.output)
+    source = open_source(stream.source, on_status=partial(tell, sinks))
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
     if not cues:
         raise ConfigError(f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8"')
-    return Stream(name, source, tuple(open_sink(url, camera=name) for url in stream.output), cues)
+    return Stream(name, source, sinks, cues)
+
+
+def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:
+    """Whoever listens hears how the source is doing, also while no frames come."""
+    for sink in sinks:
+        if isinstance(sink, SourceListener):
+            sink.hear_of_source(status)
 
 
 def read_cues(stream: config.Stream) -> tuple[Cue, ...]:

@@ -19,6 +19,8 @@ from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
+from keepsight.streams.sinks.outbox import STATUS_SECONDS
+from keepsight.streams.types import SourceStatus
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
 from .results import result
@@ -117,6 +119,23 @@ async def test_a_node_is_online_as_long_as_one_of_its_cameras_is(tmp_path: Path)
             assert (await subscriber.next()).text == "online"
             await staying.write(result(0))
         assert (await subscriber.next()).text == "stopped"
+
+
+@needs_mosquitto
+async def test_a_source_that_is_away_is_in_the_status_at_once_and_stays_there(tmp_path: Path) -> None:
+    topic = f"{CAMERA}/status"
+    async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, topic) as subscriber:
+        sink = mqtt_sink(broker.port)
+        async with sink:
+            await subscriber.until("/status", "waiting")
+            began = time.monotonic()
+            sink.hear_of_source(SourceStatus("offline", "Connection refused", 0))
+            said = (await subscriber.until("/status", "offline"))[-1]
+            assert time.monotonic() - began < STATUS_SECONDS / 2
+            async with Subscriber(broker.port, topic) as late:
+                assert (await late.next()).json["reason"] == "Connection refused"
+    assert (said.json["state"], said.json["source"]) == ("waiting", "offline")
+    assert (said.json["reconnects"], said.json["stalls"]) == (0, 0)
 
 
 @needs_mosquitto

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from keepsight.streams.sinks.outbox import Outbox, Pace, Tally
+from keepsight.streams.types import SourceStatus
 
 from .results import result
 
@@ -45,6 +46,26 @@ def test_a_status_counts_the_frames_that_were_told_and_those_that_were_dropped()
         tally.count(result(index))
     status = tally.status(0.0, "")
     assert (status.state, status.frames, status.dropped, status.objects) == ("running", 3, 3, 2)
+
+
+def test_a_status_says_at_once_how_the_source_is_doing_and_what_it_did_in_the_last_hour() -> None:
+    tally = Tally()
+    assert tally.status(0.0, "").source is None
+    tally.hear(SourceStatus("offline", "Connection refused", 0), 1.0)
+    assert tally.is_due(1.0)
+    told = tally.status(1.0, "")
+    assert (told.state, told.source, told.reason) == ("waiting", "offline", "Connection refused")
+    for second, status in {
+        2.0: SourceStatus("online", "", 0),
+        3.0: SourceStatus("stalled", "no frame for 2 s", 0),
+        4.0: SourceStatus("offline", "the stream ended", 0),
+        5.0: SourceStatus("online", "", 1),
+    }.items():
+        tally.hear(status, second)
+    told = tally.status(5.0, "")
+    assert (told.source, told.reason, told.reconnects, told.stalls) == ("online", "", 1, 1)
+    an_hour_on = tally.status(3604.0, "finished")
+    assert (an_hour_on.reason, an_hour_on.reconnects, an_hour_on.stalls) == ("finished", 1, 0)
 
 
 def test_frames_keep_their_pace_on_average() -> None:
