@@ -170,9 +170,11 @@ async def test_the_broker_says_offline_for_a_process_that_was_killed(tmp_path: P
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-c", PUBLISH_UNTIL_KILLED, url, cwd=root
         )
-        await subscriber.until("/frames")
-        process.kill()
-        await process.wait()
+        try:
+            await subscriber.until("/frames")
+        finally:
+            process.kill()
+            await process.wait()
         assert (await subscriber.until("/availability"))[-1].text == "offline"
 
 
