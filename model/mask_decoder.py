@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from .layers import MLP, LayerNorm2d
 from .prompt_encoder import PromptTokens
 from .sam2_config import Sam2Config
+from .stability import stability
 from .two_way import TwoWayTransformer
 
 CANDIDATES = 4
@@ -96,15 +97,8 @@ def choose(candidates: Candidates, ambiguous: Tensor) -> Choice:
     """
     best = 1 + candidates.iou[:, 1:].argmax(dim=1)
     first = torch.zeros_like(best)
-    sure = stability(candidates.masks[:, 0]) >= STABLE
+    sure = stability(candidates.masks[:, 0], STABILITY_MARGIN, empty=1.0) >= STABLE
     mask = torch.where(ambiguous | ~sure, best, first)
     token = torch.where(ambiguous, best, first)
     row = torch.arange(len(best), device=best.device)
     return Choice(candidates.masks[row, mask], candidates.iou[row, mask], candidates.tokens[row, token])
-
-
-def stability(logits: Tensor) -> Tensor:
-    """(N,) in [0, 1]: IoU of the masks (N, H, W) at two thresholds around zero; 1 where both are empty."""
-    inner = (logits > STABILITY_MARGIN).sum(dim=(1, 2))
-    outer = (logits > -STABILITY_MARGIN).sum(dim=(1, 2))
-    return torch.where(outer > 0, inner / outer.clamp(min=1), 1.0)

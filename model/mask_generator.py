@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .image_predictor import ImagePredictor, ImagePrompts, ranked
+from .stability import stability
 from .suppression import box_overlaps, distinct, mask_overlaps, tight_boxes
 from .video_predictor import ImageFeatures
 
@@ -172,12 +173,6 @@ def good(found: Proposals, settings: GeneratorSettings) -> Proposals:
     """Those that are sure enough, and not empty."""
     sure = (found.iou >= settings.least_iou) & (found.stability >= settings.least_stability)
     return found.rows(sure & (found.boxes[:, 2] > 0))
-
-
-def stability(logits: Tensor, margin: float) -> Tensor:
-    """(N,) in [0, 1]: IoU of masks (N, h, w) at the thresholds +margin and -margin; 0 for an empty one."""
-    inner, outer = ((logits > at).sum(dim=(1, 2)) for at in (margin, -margin))
-    return inner / outer.clamp(min=1)
 
 
 def whole(found: Proposals, crop: Crop, size: tuple[int, int]) -> Proposals:

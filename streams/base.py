@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
-from .types import Frame, Result
+from .types import Frame, Result, SourceStatus
 
 
 class SourceError(Exception):
@@ -67,6 +67,15 @@ class Sink(Protocol):
     ) -> None: ...
 
     async def write(self, result: Result) -> None: ...
+
+
+@runtime_checkable
+class SourceListener(Protocol):
+    """A sink that also tells how a live source is doing, most of all while no frames come."""
+
+    def hear_of_source(self, status: SourceStatus) -> None:
+        """Called on the event loop at each change of state or reason. Never waits."""
+        ...
 
 
 def redact(url: str) -> str:

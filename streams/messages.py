@@ -6,15 +6,15 @@ Every message is complete by itself. Fields are only ever added; readers ignore 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from . import rle
-from .types import Box, Clock, Event, EventKind, Frame, Mask, Result, State, Track
+from .types import Box, Clock, Event, EventKind, Frame, Mask, Result, SourceState, State, Track
 
-AVAILABILITY = ("online", "stopped", "offline")
+Availability = Literal["online", "stopped", "offline"]
 """Plain text: at each connect, at a clean end, and said by the broker when the connection is lost."""
 
 _PLACES = 4  # decimals of scores
@@ -113,6 +113,7 @@ class StatusMessage(_Published, _Message):
 
     state: RunState
     reason: str
+    """How the run ended; before that, why no frames come from the source. Else empty."""
     frames: int
     """Results so far."""
     dropped: int
@@ -121,6 +122,12 @@ class StatusMessage(_Published, _Message):
     """Results a second since the last status."""
     objects: int
     """Tracks in the last result."""
+    source: SourceState | None = None
+    """Whether frames come from a live source, are late, or it cannot be reached; null before it was tried."""
+    reconnects: int = 0
+    """Times in the last hour that a live source came back."""
+    stalls: int = 0
+    """Times in the last hour that a live source's frames were late."""
 
 
 class FramesMessage(_OfFrame, _Published, _Message):
@@ -181,18 +188,14 @@ class Status:
     dropped: int
     frames_per_second: float
     objects: int
+    source: SourceState | None = None
+    reconnects: int = 0
+    stalls: int = 0
 
 
 def status_message(status: Status, published: float) -> StatusMessage:
-    return StatusMessage(
-        state=status.state,
-        reason=status.reason,
-        frames=status.frames,
-        dropped=status.dropped,
-        frames_per_second=round(status.frames_per_second, 2),
-        objects=status.objects,
-        published=_fine(published),
-    )
+    figures = asdict(status) | {"frames_per_second": round(status.frames_per_second, 2)}
+    return StatusMessage(**figures, published=_fine(published))
 
 
 def frames_message(result: Result, published: float) -> FramesMessage:

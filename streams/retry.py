@@ -9,26 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import structlog
 
 from .base import Source, SourceError
-from .types import Frame
+from .types import Frame, SourceState, SourceStatus
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceStatus:
-    """How a live source is doing: frames come, are late, or there is no connection. `reason` says why.
-
-    `reconnects` counts the times that frames came again after a connection was lost.
-    """
-
-    state: Literal["online", "stalled", "offline"]
-    reason: str
-    reconnects: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +163,7 @@ class Reconnecting:
     def _cause(self, error: SourceError) -> str:
         return str(error).removeprefix(f"{self.url}: ")
 
-    def _report(self, state: Literal["online", "stalled", "offline"], reason: str) -> None:
+    def _report(self, state: SourceState, reason: str) -> None:
         status = SourceStatus(state, reason, self._join.epoch)
         if status == self.status:
             return

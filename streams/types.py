@@ -29,6 +29,21 @@ EventKind = Literal[
 ]
 
 
+SourceState = Literal["online", "stalled", "offline"]
+
+
+@dataclass(frozen=True, slots=True)
+class SourceStatus:
+    """How a live source is doing: frames come, are late, or there is no connection. `reason` says why.
+
+    `reconnects` counts the times that frames came again after a connection was lost.
+    """
+
+    state: SourceState
+    reason: str
+    reconnects: int
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One picture of a stream, upright.

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-MARGIN = 1.0
+STABILITY_MARGIN = 1.0
 """How far the threshold on mask logits is moved to both sides to see whether the mask stays the same."""
 SUREST = 0.999
 """Opinions count as no surer than this, so that none outweighs all others."""
@@ -66,17 +66,6 @@ def log_odds(opinion: float) -> float:
 def probability(logit: float) -> float:
     """The sigmoid, for any float."""
     return 1 / (1 + math.exp(-logit)) if logit >= 0 else math.exp(logit) / (1 + math.exp(logit))
-
-
-def stability(logits: Tensor) -> Tensor:
-    """IoU (N,) in [0, 1] of each mask at the logit thresholds +1 and -1: logits (N, h, w).
-
-    The one mask lies inside the other, so this is a ratio of areas (Segment Anything paper, appendix B). A
-    mask that is empty at both thresholds has nothing to be stable about: 0.
-    """
-    inner = (logits > MARGIN).sum((-2, -1))
-    outer = (logits > -MARGIN).sum((-2, -1))
-    return inner / outer.clamp(min=1)
 
 
 def agreement(logits: Tensor, others: Tensor) -> Tensor:

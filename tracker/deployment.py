@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from keepsight.streams.base import redact
+from keepsight.streams.base import Sink, SourceListener, redact
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
-from keepsight.streams.types import Prompt
+from keepsight.streams.types import Prompt, SourceStatus
 
 from . import config
 from .pipeline import Stream
-from .prompts import Cue, parse_prompt, read_prompt_log, read_prompt_mask
+from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
 from .validation import ConfigError
 
 
@@ -24,13 +25,21 @@ def prepare(deployment: config.Deployment) -> list[Stream]:
 
 
 def prepare_stream(name: str, stream: config.Stream) -> Stream:
-    source = open_source(stream.source)
+    sinks = tuple(open_sink(url, camera=name) for url in stream.output)
+    source = open_source(stream.source, on_status=partial(tell, sinks))
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
     if not cues:
         raise ConfigError(f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8"')
-    return Stream(name, source, tuple(open_sink(url, camera=name) for url in stream.output), cues)
+    return Stream(name, source, sinks, cues)
+
+
+def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:
+    """Whoever listens hears how the source is doing, also while no frames come."""
+    for sink in sinks:
+        if isinstance(sink, SourceListener):
+            sink.hear_of_source(status)
 
 
 def read_cues(stream: config.Stream) -> tuple[Cue, ...]:
@@ -57,15 +66,28 @@ def numbered(cues: Iterable[Cue]) -> list[Cue]:
 
 
 def refuse_shared_outputs(deployment: config.Deployment) -> None:
-    """Raises ConfigError where an output would overwrite a source or another output."""
-    taken = {file_of(stream.source): name for name, stream in deployment.streams.items()}
+    """Raises ConfigError where an output would overwrite a source, a file of prompts or another output."""
+    taken = {file_of(stream.source) for stream in deployment.streams.values()}
+    prompts = {file for stream in deployment.streams.values() for file in prompt_files(stream)}
     for name, stream in deployment.streams.items():
         for url in stream.output:
             if (file := file_of(url)) is None:
                 continue
             if file in taken:
                 raise ConfigError(f"{name}: output {redact(url)} is a source or another output")
-            taken[file] = name
+            if lost := next((prompt for prompt in sorted(prompts) if overwrites(file, prompt)), None):
+                raise ConfigError(f"{name}: output {redact(url)} would overwrite the prompts in {lost}")
+            taken.add(file)
+
+
+def prompt_files(stream: config.Stream) -> set[Path]:
+    files = [mask_and_frame(text)[0] for text in stream.prompt_mask]
+    return {file.resolve() for file in (*files, *([stream.prompts] if stream.prompts else []))}
+
+
+def overwrites(output: Path, file: Path) -> bool:
+    """Whether an output is `file`, or a folder of numbered masks that would have one of its name."""
+    return output == file or (output == file.parent and file.suffix == ".png" and file.stem.isdecimal())
 
 
 def file_of(url: str) -> Path | None:

@@ -164,24 +164,14 @@ def earlier_logits(prompt: Geometry) -> Logits | None:
 def to_image_prompts(
     prompts: Sequence[Geometry], mask_size: tuple[int, int], device: torch.device
 ) -> ImagePrompts:
-    """N prompts as one batch. Points are put in order of place, so that the user's order says nothing."""
-    shown = to_prompts([in_order(prompt) for prompt in prompts], mask_size, device)
+    """N prompts as one batch; see `to_prompts`."""
+    shown = to_prompts(prompts, mask_size, device)
     prior = (2 * shown.masks - 1) * MASK_LOGIT
     has_prior = shown.has_mask.clone()
     for row, logits in enumerate(map(earlier_logits, prompts)):
         if logits is not None:
             prior[row], has_prior[row] = torch.from_numpy(np.ascontiguousarray(logits, np.float32)), True
     return ImagePrompts(shown.points, shown.labels, prior, has_prior)
-
-
-def in_order(prompt: Geometry) -> Geometry:
-    marks = sorted(zip(prompt.points, prompt.labels, strict=True))
-    return Geometry(
-        points=tuple(point for point, _ in marks),
-        labels=tuple(label for _, label in marks),
-        box=prompt.box,
-        mask=prompt.mask,
-    )
 
 
 def on_cpu(found: ImagePrediction) -> ImagePrediction:

@@ -120,29 +120,10 @@ def peer_config(config: Sam2Config) -> Any:
 
     return peer.Sam2VideoConfig(
         vision_config=peer_vision(config),
-        prompt_encoder_config=peer.Sam2VideoPromptEncoderConfig(
-            hidden_size=config.dim, image_size=config.image_size
-        ),
-        mask_decoder_config=peer.Sam2VideoMaskDecoderConfig(
-            hidden_size=config.dim,
-            mlp_dim=config.decoder_mlp,
-            num_attention_heads=config.decoder_heads,
-            iou_head_hidden_dim=config.dim,
-        ),
-        image_size=config.image_size,
-        num_maskmem=config.layout.recent + 1,
-        memory_attention_hidden_size=config.dim,
-        memory_attention_num_layers=config.attention_depth,
+        prompt_encoder_config=peer.Sam2VideoPromptEncoderConfig(**prompt_encoder_sizes(config)),
+        mask_decoder_config=peer.Sam2VideoMaskDecoderConfig(**mask_decoder_sizes(config)),
         memory_attention_feed_forward_hidden_size=config.attention_mlp,
-        memory_attention_rope_feat_sizes=list(config.grid),
-        memory_encoder_hidden_size=config.dim,
-        memory_encoder_output_channels=config.memory_dim,
-        mask_downsampler_embed_dim=config.dim,
-        memory_fuser_embed_dim=config.dim,
-        memory_fuser_intermediate_dim=4 * config.dim,
-        memory_fuser_num_layers=config.fuser_depth,
-        enable_temporal_pos_encoding_for_object_pointers=config.pointer_time,
-        enable_occlusion_spatial_embedding=config.occlusion_embedding,
+        **memory_sizes(config),
     )
 
 
@@ -150,7 +131,7 @@ def peer_vision(config: Sam2Config) -> Any:
     """The image encoder's sizes in transformers' words."""
     from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
 
-    trunk, grid, mask = config.trunk, config.grid[0], config.mask_size[0]
+    trunk = config.trunk
     assert isinstance(trunk, HieraConfig)
     backbone = Sam2HieraDetConfig(
         hidden_size=trunk.width,
@@ -162,12 +143,48 @@ def peer_vision(config: Sam2Config) -> Any:
         global_attention_blocks=list(trunk.global_blocks),
         window_positional_embedding_background_size=[trunk.background] * 2,
     )
-    return Sam2VisionConfig(
-        backbone_config=backbone,
-        backbone_channel_list=list(reversed(trunk.widths)),
-        backbone_feature_sizes=[[mask] * 2, [mask // 2] * 2, [grid] * 2],
-        fpn_hidden_size=config.dim,
-    )
+    return Sam2VisionConfig(backbone_config=backbone, **pyramid_sizes(config))
+
+
+def pyramid_sizes(config: Sam2Config) -> dict[str, Any]:
+    """What transformers' image encoders have in common, whatever the trunk."""
+    grid, mask = config.grid[0], config.mask_size[0]
+    return {
+        "backbone_channel_list": list(reversed(config.trunk.widths)),
+        "backbone_feature_sizes": [[mask] * 2, [mask // 2] * 2, [grid] * 2],
+        "fpn_hidden_size": config.dim,
+    }
+
+
+def prompt_encoder_sizes(config: Sam2Config) -> dict[str, Any]:
+    return {"hidden_size": config.dim, "image_size": config.image_size}
+
+
+def mask_decoder_sizes(config: Sam2Config) -> dict[str, Any]:
+    return {
+        "hidden_size": config.dim,
+        "mlp_dim": config.decoder_mlp,
+        "num_attention_heads": config.decoder_heads,
+        "iou_head_hidden_dim": config.dim,
+    }
+
+
+def memory_sizes(config: Sam2Config) -> dict[str, Any]:
+    return {
+        "image_size": config.image_size,
+        "num_maskmem": config.layout.recent + 1,
+        "memory_attention_hidden_size": config.dim,
+        "memory_attention_num_layers": config.attention_depth,
+        "memory_attention_rope_feat_sizes": list(config.grid),
+        "memory_encoder_hidden_size": config.dim,
+        "memory_encoder_output_channels": config.memory_dim,
+        "mask_downsampler_embed_dim": config.dim,
+        "memory_fuser_embed_dim": config.dim,
+        "memory_fuser_intermediate_dim": 4 * config.dim,
+        "memory_fuser_num_layers": config.fuser_depth,
+        "enable_temporal_pos_encoding_for_object_pointers": config.pointer_time,
+        "enable_occlusion_spatial_embedding": config.occlusion_embedding,
+    }
 
 
 def boxes(objects: int) -> Tensor:

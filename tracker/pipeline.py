@@ -238,57 +238,68 @@ async def run(
     called after each result. When the last sink has failed the run ends. What fails is told in the report;
     only a mistake in Keepsight itself raises.
     """
-    meter = Meter()
+    meter, error = Meter(), None
 
     async def begin() -> Session:
         session = await start()
         meter.started = time.monotonic()
         return session
 
+    def note(result: Result) -> None:
+        meter.record(result, time.monotonic())
+        observe(stream, meter)
+
     outlets = [Outlet(sink, stream.source.live, meter) for sink in stream.sinks]
-    faults: list[str] = []
-    rejected = False
     try:
         async with _patience(stop), asyncio.TaskGroup() as tasks:
-            try:
-                if stream.source.live:  # it may be away for hours: whoever listens hears that we wait
-                    await unless(stop, _open(outlets, tasks))
-                async with aclosing(_opening(stream, outlets, begin, stop, tasks)) as coming:
-                    async for result in coming:
-                        meter.record(result, time.monotonic())
-                        observe(stream, meter)
-                        if not await _put(outlets, result):
-                            break
-            except (ConfigError, SinkError) as error:
-                faults.append(str(error))
-                rejected = True
-            except SourceError as error:
-                faults.append(str(error))
-                rejected = meter.frames == 0 and not stream.source.live
-            finally:
-                for outlet in outlets:
-                    outlet.close()
+            error = await _deliver(_opening(stream, outlets, begin, stop, tasks), outlets, note)
     except TimeoutError:
         log.warning("stopped before every output was finished", stream=stream.name)
+    unread = isinstance(error, SourceError) and meter.frames == 0 and not stream.source.live
+    rejected = isinstance(error, ConfigError | SinkError) or unread
+    faults = [str(error)] if error else []
     faults += [outlet.fault for outlet in outlets if outlet.fault]
     return Report(stream.name, meter.summary(), (*faults, *meter.refused), rejected)
 
 
-def _opening(
+async def _opening(
     stream: Stream,
     outlets: Sequence[Outlet],
     start: Callable[[], Awaitable[Session]],
     stop: asyncio.Event,
     tasks: asyncio.TaskGroup,
 ) -> AsyncGenerator[Result]:
-    """The stream's results; a file's sinks are opened when it has given its first frame."""
+    """The stream's results. A file's sinks are opened when it has given its first frame, a live source's at
+    once: it may be away for hours, and whoever listens hears that we wait."""
 
     async def begin(frame: Frame) -> Session:
         if not stream.source.live:
             await _open(outlets, tasks)
         return await start()
 
-    return results(stream.source, begin, stream.cues, stop)
+    if stream.source.live:
+        await unless(stop, _open(outlets, tasks))
+    async with aclosing(results(stream.source, begin, stream.cues, stop)) as coming:
+        async for result in coming:
+            yield result
+
+
+async def _deliver(
+    coming: AsyncGenerator[Result], outlets: Sequence[Outlet], note: Callable[[Result], None]
+) -> Exception | None:
+    """Note every result and hand it on, as long as there is an outlet; what ended them too early."""
+    try:
+        async with aclosing(coming):
+            async for result in coming:
+                note(result)
+                if not await _put(outlets, result):
+                    break
+    except (ConfigError, SinkError, SourceError) as error:
+        return error
+    finally:
+        for outlet in outlets:
+            outlet.close()
+    return None
 
 
 async def _open(outlets: Sequence[Outlet], tasks: asyncio.TaskGroup) -> None:

@@ -108,22 +108,28 @@ def _fractions(key: str, text: str, count: int) -> list[float]:
 def read_prompt_mask(text: str) -> list[Cue]:
     """`FILE.png[@FRAME]`: a prompt for each value above 0 of an indexed or grey PNG: the object's id.
 
-    A picture in black and white shows object 1. Raises ConfigError.
+    As in DAVIS and PASCAL VOC, 255 beside other ids is the void, of which nobody says what it shows. Where it
+    is the only one, the picture is in black and white and shows object 1. Raises ConfigError.
     """
-    name, at, frame = text.rpartition("@")
-    if not at or not frame.isdecimal():
-        name, frame = text, "0"
-    if not Path(name).is_file():
-        raise ConfigError(f"--prompt-mask {name}: no such file")
+    file, frame = mask_and_frame(text)
+    if not file.is_file():
+        raise ConfigError(f"--prompt-mask {file}: no such file")
     try:
-        values = read_index_map(Path(name))
+        values = read_index_map(file)
     except ValueError as error:
         raise ConfigError(f"--prompt-mask {error}") from None
     ids = [int(value) for value in np.unique(values) if value > 0]
     if not ids:
-        raise ConfigError(f"--prompt-mask {name}: every pixel is 0, which is background: it shows no object")
-    names = {VOID: 1} if ids == [VOID] else {value: value for value in ids}
-    return [Cue(int(frame), Prompt(object_id=names[value], mask=values == value)) for value in ids]
+        raise ConfigError(f"--prompt-mask {file}: every pixel is 0, which is background: it shows no object")
+    if ids == [VOID]:
+        return [Cue(frame, Prompt(object_id=1, mask=values == VOID))]
+    return [Cue(frame, Prompt(object_id=one, mask=values == one)) for one in ids if one != VOID]
+
+
+def mask_and_frame(text: str) -> tuple[Path, int]:
+    """The file and the frame that `FILE.png[@FRAME]` names."""
+    name, at, frame = text.rpartition("@")
+    return (Path(name), int(frame)) if at and frame.isdecimal() else (Path(text), 0)
 
 
 def reason(error: OSError) -> str:

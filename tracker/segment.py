@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 
+from keepsight.model.stability import stability
 from keepsight.streams import rle
 from keepsight.streams.base import SinkError, SourceError
 from keepsight.streams.pictures import pictures_in, read_picture
@@ -20,7 +21,7 @@ from keepsight.streams.types import Image, Prompt
 
 from .api import Tracker
 from .commands import together
-from .confidence import stability
+from .confidence import STABILITY_MARGIN
 from .image import EncodedImage, Masks
 from .prompts import Cue
 from .proposals import everything, usual_settings
@@ -104,6 +105,7 @@ def layer_of(prompts: Sequence[Prompt], found: Sequence[Masks], candidate: int) 
 def segment_of(prompt: Prompt, masks: Masks, candidate: int) -> Segment:
     assert prompt.object_id is not None
     mask = masks.masks[candidate]
+    logits = torch.from_numpy(masks.low_res_logits[candidate : candidate + 1])
     return Segment(
         object_id=prompt.object_id,
         label=prompt.label,
@@ -111,7 +113,7 @@ def segment_of(prompt: Prompt, masks: Masks, candidate: int) -> Segment:
         box=tight_box(mask),
         area=int(mask.sum()),
         iou=float(masks.iou[candidate]),
-        stability=float(stability(torch.from_numpy(masks.low_res_logits[candidate : candidate + 1]))),
+        stability=float(stability(logits, STABILITY_MARGIN)),
     )
 
 

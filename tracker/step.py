@@ -8,12 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 
 from keepsight.model.memory import Memory, empty, forget
+from keepsight.model.stability import stability
 from keepsight.model.video_predictor import ImageFeatures, VideoPredictor
 from keepsight.streams.types import Box, Command, Event, Frame, Geometry, Mask, Result, Timings, Track
 
 from .batch import Found, Scene, condition, logit, merged, propagate, remember_prompted, remember_tracked
 from .commands import Plan, carry_out, together
-from .confidence import Opinions, agreement, confidence, margin, probability, stability
+from .confidence import STABILITY_MARGIN, Opinions, agreement, confidence, margin, probability
 from .events import Observation, advance
 from .settings import TrackerSettings
 from .state import TrackerState, TrackRecord, resized
@@ -154,7 +155,7 @@ def _looks(
 ) -> list[Look]:
     """Every object as numpy and numbers, in the order of `found`. Here an accelerator is waited for."""
     logits, iou, presence, _ = (field.float() for field in found.prediction)
-    stable = stability(logits)
+    stable = stability(logits, STABILITY_MARGIN)
     if shaken is not None:
         rows = [found.slots.index(slot) for slot in shaken.slots]
         stable[rows] = torch.minimum(stable[rows], agreement(logits[rows], shaken.prediction.logits.float()))

@@ -159,11 +159,11 @@ def here(name: str) -> Path | None:
 
 def missing(name: str) -> str:
     """What to do about weights that are nowhere."""
-    from keepsight.model.models import MODELS  # imports torch: only where something is wrong anyway
+    place = cache() / name
+    if name in PUBLISHED:
+        return f"{name}: no weights: save {PUBLISHED[name].url} as {place}.pt, or give --weights FILE"
+    from keepsight.model.models import MODELS  # imports torch: only where nothing else can be said
 
     if name not in MODELS:
         return f"--model: {unknown(name, 'model', MODELS)}"
-    wanted = cache() / f"{name}.pt"
-    if name not in PUBLISHED:
-        return f"{name}: no weights: put them at {wanted.with_suffix('.safetensors')}, or give --weights FILE"
-    return f"{name}: no weights: save {PUBLISHED[name].url} as {wanted}, or give --weights FILE"
+    return f"{name}: no weights: put them at {place}.safetensors, or give --weights FILE"

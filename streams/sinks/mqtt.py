@@ -17,6 +17,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ..messages import (
+    Availability,
     event_id,
     event_message,
     frames_message,
@@ -25,7 +26,7 @@ from ..messages import (
 )
 from ..retry import Backoff
 from ..threads import Worker
-from ..types import Result
+from ..types import Result, SourceStatus
 from .mqtt_target import MqttTarget
 from .outbox import Outbox, Pace, Tally
 
@@ -112,6 +113,11 @@ class MqttSink:
         if self._outbox.dropped and not self._said_dropped:
             self._said_dropped = True
             log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
+        self._news.set()
+
+    def hear_of_source(self, status: SourceStatus) -> None:
+        """What is said of the source is in the status, at once."""
+        self._tally.hear(status, time.monotonic())
         self._news.set()
 
     async def _finish(self) -> None:
@@ -290,7 +296,7 @@ class MqttSink:
         await self._send_status(client)
         await self._say_available(client, "stopped")
 
-    async def _say_available(self, client: aiomqtt.Client, state: str) -> None:
+    async def _say_available(self, client: aiomqtt.Client, state: Availability) -> None:
         await client.publish(self._target.availability_topic, state, qos=1, retain=True)
 
 

@@ -6,7 +6,7 @@ from collections import deque
 from typing import NamedTuple
 
 from ..messages import RunState, Status
-from ..types import Event, FrameRef, Result
+from ..types import Event, FrameRef, Result, SourceStatus
 
 EVENT_CAPACITY = 10_000
 """Events kept while the broker is away; past it the oldest are dropped and counted."""
@@ -73,6 +73,19 @@ class Pace:
         self.next_due = (self.next_due if late < self._interval else now) + self._interval
 
 
+class LastHour:
+    """How many times something happened in the last hour; of more than `capacity` the newest are counted."""
+
+    def __init__(self, capacity: int = 1000) -> None:
+        self._times: deque[float] = deque(maxlen=capacity)
+
+    def note(self, now: float) -> None:
+        self._times.append(now)
+
+    def count(self, now: float) -> int:
+        return sum(now - time < 3600 for time in self._times)
+
+
 class Tally:
     """Counts results and knows when a status is due: at a change of state, else every STATUS_SECONDS."""
 
@@ -85,6 +98,9 @@ class Tally:
         self._objects = 0
         self._told_frames = 0
         self._told_at: float | None = None
+        self._source: SourceStatus | None = None
+        self._reconnects = LastHour()
+        self._stalls = LastHour()
 
     def count(self, result: Result) -> None:
         """A frame told again is counted once."""
@@ -98,6 +114,16 @@ class Tally:
         self._last = result.frame.ref
         self._frames += 1
 
+    def hear(self, source: SourceStatus, now: float) -> None:
+        """How the source is doing from now on."""
+        before = self._source
+        if source.state == "stalled" and (before is None or before.state != "stalled"):
+            self._stalls.note(now)
+        if source.reconnects > (before.reconnects if before else 0):
+            self._reconnects.note(now)
+        self._source = source
+        self.next_due = 0.0
+
     @property
     def dropped(self) -> int:
         """Frames that were decoded, but whose result did not come here."""
@@ -109,9 +135,19 @@ class Tally:
     def is_due(self, now: float) -> bool:
         return now >= self.next_due
 
-    def status(self, now: float, reason: str) -> Status:
-        """The status to be told now."""
+    def status(self, now: float, ending: str) -> Status:
+        """The status to be told now; `ending`: how the run ended, where it has."""
         elapsed = now - self._told_at if self._told_at is not None else 0.0
         rate = (self._frames - self._told_frames) / elapsed if elapsed > 0 else 0.0
         self._told_frames, self._told_at, self.next_due = self._frames, now, now + STATUS_SECONDS
-        return Status(self._state, reason, self._frames, self.dropped, rate, self._objects)
+        return Status(
+            state=self._state,
+            reason=ending or (self._source.reason if self._source else ""),
+            frames=self._frames,
+            dropped=self.dropped,
+            frames_per_second=rate,
+            objects=self._objects,
+            source=self._source.state if self._source else None,
+            reconnects=self._reconnects.count(now),
+            stalls=self._stalls.count(now),
+        )

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from ..base import Source, SourceError, redact
-from ..retry import SourceStatus, reconnecting
+from ..retry import reconnecting
+from ..types import SourceStatus
 from .container import ContainerSource
 from .image_folder import ImageFolderSource
 from .live import http, rtsp, video4linux

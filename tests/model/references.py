@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
-from transformers.models.sam2.configuration_sam2 import Sam2HieraDetConfig, Sam2VisionConfig
-from transformers.models.sam2_video import configuration_sam2_video as sam2_config
 from transformers.models.sam2_video.modeling_sam2_video import Sam2VideoInferenceSession, Sam2VideoModel
 
 from keepsight.model.checkpoint import convert
+from keepsight.model.memory import MemoryLayout
 from keepsight.model.sam2 import Sam2
-from keepsight.model.sam2_config import HieraConfig, RepVitConfig, Sam2Config
+from keepsight.model.sam2_config import HieraConfig, PerceiverConfig, RepVitConfig, Sam2Config
+from keepsight.tracker.peer import (
+    mask_decoder_sizes,
+    memory_sizes,
+    peer_config,
+    prompt_encoder_sizes,
+    pyramid_sizes,
+)
 
-from .parity import Pair, randomise, with_single_mask
+from .parity import SIZE, Pair, randomise, with_single_mask
+
+SAM2 = Sam2Config(
+    trunk=HieraConfig(
+        width=16, heads=1, depths=(1, 2, 3, 1), windows=(8, 4, 6, 3), global_blocks=(4, 5), background=4
+    ),
+    layout=MemoryLayout(conditioning=4, recent=6, pointers=4 + 15),
+    image_size=SIZE,
+    dim=128,
+    decoder_mlp=256,
+    attention_depth=2,
+    attention_mlp=256,
+)
+"""A reduced SAM 2.1."""
+EDGETAM = replace(
+    SAM2,
+    trunk=RepVitConfig(widths=(16, 32, 48, 64), depths=(1, 2, 3, 1)),
+    pointer_time=False,
+    occlusion_embedding=False,
+    perceiver=PerceiverConfig(side=4),
+)
+"""A reduced EdgeTAM."""
 
 
 def pair_of(config: Sam2Config, presence: float = 5.0) -> Pair:
@@ -22,7 +50,7 @@ def pair_of(config: Sam2Config, presence: float = 5.0) -> Pair:
 
 
 def sam2_pair(config: Sam2Config, presence: float = 5.0) -> Pair:
-    reference: Any = Sam2VideoModel(sam2_reference(config))
+    reference: Any = Sam2VideoModel(peer_config(config))
     return Pair(reference, twin(reference, config, presence), Sam2VideoInferenceSession, torch.bfloat16)
 
 
@@ -46,30 +74,6 @@ def twin(reference: Any, config: Sam2Config, presence: float) -> Sam2:
     return ours
 
 
-def sam2_reference(config: Sam2Config) -> Any:
-    """The configuration in the reference's words."""
-    trunk = config.trunk
-    assert isinstance(trunk, HieraConfig)
-    backbone = Sam2HieraDetConfig(
-        hidden_size=trunk.width,
-        image_size=[config.image_size] * 2,
-        blocks_per_stage=list(trunk.depths),
-        embed_dim_per_stage=list(trunk.widths),
-        num_attention_heads_per_stage=[trunk.heads << stage for stage in range(4)],
-        window_size_per_stage=list(trunk.windows),
-        global_attention_blocks=list(trunk.global_blocks),
-        window_positional_embedding_background_size=[trunk.background] * 2,
-    )
-    vision = Sam2VisionConfig(backbone_config=backbone, **pyramid(config))
-    return sam2_config.Sam2VideoConfig(
-        vision_config=vision,
-        prompt_encoder_config=sam2_config.Sam2VideoPromptEncoderConfig(**prompt_encoder(config)),
-        mask_decoder_config=sam2_config.Sam2VideoMaskDecoderConfig(**mask_decoder(config)),
-        memory_attention_feed_forward_hidden_size=config.attention_mlp,
-        **memory(config),
-    )
-
-
 def edgetam_reference(config: Sam2Config) -> Any:
     from transformers import EdgeTamVideoConfig, EdgeTamVisionConfig, TimmWrapperConfig
     from transformers.models.edgetam_video import configuration_edgetam_video as edgetam_config
@@ -81,53 +85,13 @@ def edgetam_reference(config: Sam2Config) -> Any:
     sizes = {"embed_dim": list(trunk.widths), "depth": list(trunk.depths)}
     backbone = TimmWrapperConfig(architecture="repvit_m1", model_args=levels | sizes)
     return EdgeTamVideoConfig(
-        vision_config=EdgeTamVisionConfig(backbone_config=backbone, **pyramid(config)),
-        prompt_encoder_config=edgetam_config.EdgeTamVideoPromptEncoderConfig(**prompt_encoder(config)),
-        mask_decoder_config=edgetam_config.EdgeTamVideoMaskDecoderConfig(**mask_decoder(config)),
+        vision_config=EdgeTamVisionConfig(backbone_config=backbone, **pyramid_sizes(config)),
+        prompt_encoder_config=edgetam_config.EdgeTamVideoPromptEncoderConfig(**prompt_encoder_sizes(config)),
+        mask_decoder_config=edgetam_config.EdgeTamVideoMaskDecoderConfig(**mask_decoder_sizes(config)),
         memory_attention_mlp_hidden_size=config.attention_mlp,
         memory_attention_rope_k_sizes=list(config.placed_grid),
         perceiver_resampler_num_latents=perceiver.side**2,
         perceiver_resampler_num_latents_2d=perceiver.side**2,
         perceiver_resampler_num_layers=perceiver.depth,
-        **memory(config),
+        **memory_sizes(config),
     )
-
-
-def pyramid(config: Sam2Config) -> dict[str, Any]:
-    grid, mask = config.grid[0], config.mask_size[0]
-    return {
-        "backbone_channel_list": list(reversed(config.trunk.widths)),
-        "backbone_feature_sizes": [[mask] * 2, [mask // 2] * 2, [grid] * 2],
-        "fpn_hidden_size": config.dim,
-    }
-
-
-def prompt_encoder(config: Sam2Config) -> dict[str, Any]:
-    return {"hidden_size": config.dim, "image_size": config.image_size}
-
-
-def mask_decoder(config: Sam2Config) -> dict[str, Any]:
-    return {
-        "hidden_size": config.dim,
-        "mlp_dim": config.decoder_mlp,
-        "num_attention_heads": config.decoder_heads,
-        "iou_head_hidden_dim": config.dim,
-    }
-
-
-def memory(config: Sam2Config) -> dict[str, Any]:
-    return {
-        "image_size": config.image_size,
-        "num_maskmem": config.layout.recent + 1,
-        "memory_attention_hidden_size": config.dim,
-        "memory_attention_num_layers": config.attention_depth,
-        "memory_attention_rope_feat_sizes": list(config.grid),
-        "memory_encoder_hidden_size": config.dim,
-        "memory_encoder_output_channels": config.memory_dim,
-        "mask_downsampler_embed_dim": config.dim,
-        "memory_fuser_embed_dim": config.dim,
-        "memory_fuser_intermediate_dim": 4 * config.dim,
-        "memory_fuser_num_layers": config.fuser_depth,
-        "enable_temporal_pos_encoding_for_object_pointers": config.pointer_time,
-        "enable_occlusion_spatial_embedding": config.occlusion_embedding,
-    }

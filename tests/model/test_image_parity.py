@@ -8,6 +8,7 @@ the order of sums and nothing else.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,26 +17,19 @@ from torch import Tensor
 
 from keepsight.model.checkpoint import convert
 from keepsight.model.image_predictor import ImagePrediction, ImagePrompts, ranked, surest
-from keepsight.model.memory import MemoryLayout
 from keepsight.model.models import MODELS
 from keepsight.model.sam2 import PRIOR_LOGIT, Sam2
-from keepsight.model.sam2_config import HieraConfig, Sam2Config
+from keepsight.model.sam2_config import Sam2Config
+from keepsight.tracker.peer import mask_decoder_sizes, peer_vision, prompt_encoder_sizes
 
 pytest.importorskip("transformers", reason="transformers is the oracle")
 from transformers.models.sam2 import configuration_sam2 as reference_config
 from transformers.models.sam2.modeling_sam2 import Sam2Model
 
-REDUCED = Sam2Config(
-    trunk=HieraConfig(
-        width=16, heads=1, depths=(1, 2, 3, 1), windows=(8, 4, 6, 3), global_blocks=(4, 5), background=4
-    ),
-    layout=MemoryLayout(conditioning=4, recent=6, pointers=4 + 15),
-    image_size=128,
-    dim=64,
-    decoder_mlp=128,
-    attention_depth=1,
-    attention_mlp=64,
-)
+from tests.model.parity import normalised, randomise
+from tests.model.references import SAM2
+
+REDUCED = replace(SAM2, dim=64, decoder_mlp=128, attention_depth=1, attention_mlp=64)
 CONFIG = MODELS[os.environ["KEEPSIGHT_PARITY"]] if "KEEPSIGHT_PARITY" in os.environ else REDUCED
 assert isinstance(CONFIG, Sam2Config)
 SIZE = CONFIG.image_size
@@ -52,49 +46,14 @@ ONLY_IN_VIDEO = (
 
 def reference_model(config: Sam2Config) -> Any:
     """The reference's network of this size, with weights that make every part matter."""
-    trunk, mask = config.trunk, config.mask_size[0]
-    backbone = reference_config.Sam2HieraDetConfig(
-        hidden_size=trunk.width,
-        image_size=[config.image_size] * 2,
-        blocks_per_stage=list(trunk.depths),
-        embed_dim_per_stage=list(trunk.widths),
-        num_attention_heads_per_stage=[trunk.heads << stage for stage in range(4)],
-        window_size_per_stage=list(trunk.windows),
-        global_attention_blocks=list(trunk.global_blocks),
-        window_positional_embedding_background_size=[trunk.background] * 2,
-    )
-    vision = reference_config.Sam2VisionConfig(
-        backbone_config=backbone,
-        backbone_channel_list=list(reversed(trunk.widths)),
-        backbone_feature_sizes=[[mask] * 2, [mask // 2] * 2, [mask // 4] * 2],
-        fpn_hidden_size=config.dim,
-    )
-    prompts = reference_config.Sam2PromptEncoderConfig(hidden_size=config.dim, image_size=config.image_size)
-    decoder = reference_config.Sam2MaskDecoderConfig(
-        hidden_size=config.dim,
-        mlp_dim=config.decoder_mlp,
-        num_attention_heads=config.decoder_heads,
-        iou_head_hidden_dim=config.dim,
-    )
     settings = reference_config.Sam2Config(
-        vision_config=vision, prompt_encoder_config=prompts, mask_decoder_config=decoder
+        vision_config=peer_vision(config),
+        prompt_encoder_config=reference_config.Sam2PromptEncoderConfig(**prompt_encoder_sizes(config)),
+        mask_decoder_config=reference_config.Sam2MaskDecoderConfig(**mask_decoder_sizes(config)),
     )
     model: Any = Sam2Model(settings)
-    randomise(model)
+    randomise(model, presence=5.0)
     return model.eval()
-
-
-def randomise(model: torch.nn.Module) -> None:
-    generator = torch.Generator().manual_seed(11)
-    state = model.state_dict()
-    for name, value in state.items():
-        scale = value[0].numel() ** -0.5 if value.ndim > 1 and "embed" not in name else 0.3
-        value.normal_(0, scale, generator=generator)
-        if "norm" in name and name.endswith("weight"):
-            value.add_(1)
-    state["shared_image_embedding.positional_embedding"].copy_(
-        state["prompt_encoder.shared_embedding.positional_embedding"]
-    )
 
 
 class Pair(NamedTuple):
@@ -115,8 +74,7 @@ def both() -> Pair:
     assert not loaded.unexpected_keys
     assert all(key.startswith(ONLY_IN_VIDEO) for key in loaded.missing_keys)
     images = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    return Pair(reference, reference.get_image_embeddings((images - mean) / std), ours, images)
+    return Pair(reference, reference.get_image_embeddings(normalised(images)), ours, images)
 
 
 class Shown(NamedTuple):

@@ -23,7 +23,7 @@ from keepsight.streams.messages import (
 from .results import event, frame, result
 
 MADE: dict[str, BaseModel] = {
-    "status": status_message(Status("running", "", 7, 1, 24.987, 2), published=5.0),
+    "status": status_message(Status("running", "", 7, 1, 24.987, 2, "stalled", 3, 4), published=5.0),
     "frames": frames_message(result(3), published=5.0),
     "masks": masks_message(result(3), published=5.0),
     "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),

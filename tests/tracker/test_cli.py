@@ -25,6 +25,11 @@ from keepsight.tracker.config import engine
 
 BOX = ("--prompt", "box=0.2,0.2,0.7,0.8")
 SCENE = "test://?frames=6&size=160x120"
+KNOWN = (
+    "edgetam, nano, sam2-base-plus, sam2-large, sam2-small, sam2-tiny, "
+    "sam2.1-base-plus, sam2.1-large, sam2.1-small, sam2.1-tiny, test"
+)
+"""Every model there is."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +182,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         (["run", SCENE, "-o", "x.jsonl"], "nothing to track"),
         (["run", SCENE, *BOX], "no output"),
         (["run", SCENE, "-o", "x.jsonl", "--prompt", "box=10,20,300,400"], "not pixels"),
-        (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "huge"], "unknown model 'huge'. Known: edgetam"),
+        (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "huge"], f"unknown model 'huge'. Known: {KNOWN}"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "sam2.1-tiny"], "no weights: save https://"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--weights", "w.safetensors"], "no such file"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--backend", "openvino"], "not part of this release"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from keepsight.tracker.config import RunConfig, read_deployment, run_config
@@ -133,6 +136,31 @@ def test_an_output_never_overwrites_the_source_or_another_output(tmp_path: Path)
         prepare(run_config({**options, "output": [str(tmp_path / "x" / ".." / "clip.mp4")]}).deployment())
     with pytest.raises(ConfigError, match="is a source or another output"):
         prepare(run_config({**options, "output": ["masks:out", "masks:./out"]}).deployment())
+
+
+@pytest.mark.parametrize(
+    ("shown", "output", "lost"),
+    [
+        ({"prompts": "log.jsonl"}, "./log.jsonl", "log.jsonl"),
+        ({"prompt_mask": "masks/00007.png@7"}, "masks:masks", "masks/00007.png"),
+        ({"prompt_mask": ["a.png", "00001.png"]}, "masks:.", "00001.png"),
+    ],
+)
+def test_an_output_never_overwrites_what_was_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shown: dict[str, object], output: str, lost: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    deployment = run_config({"source": "test://", "output": output, **shown}).deployment()
+    said = re.escape(f"main: output {output} would overwrite the prompts in {tmp_path / lost}")
+    with pytest.raises(ConfigError, match=f"^{said}$"):
+        prepare(deployment)
+
+
+def test_masks_go_beside_a_prompt_of_another_name(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "first.png"), np.eye(50, dtype=np.uint8))
+    options = {"source": "test://", "prompt_mask": str(tmp_path / "first.png"), "output": f"masks:{tmp_path}"}
+    (stream,) = prepare(run_config(options).deployment())
+    assert len(stream.cues) == 1
 
 
 @pytest.mark.parametrize("file", DEPLOYMENTS, ids=lambda file: file.name)

@@ -82,6 +82,18 @@ def test_a_mask_in_black_and_white_is_object_1(tmp_path: Path) -> None:
     assert np.array_equal(cue.mask, values == 255)
 
 
+def test_255_beside_other_ids_is_no_object(tmp_path: Path) -> None:
+    """The void of DAVIS and PASCAL VOC: around outlines, and where annotators could not say."""
+    values = np.zeros((20, 30), np.uint8)
+    values[5:9], values[9:11], values[15:] = 3, 255, 7
+    cv2.imwrite(str(tmp_path / "mask.png"), values)
+    cues = read_prompt_mask(str(tmp_path / "mask.png"))
+    assert [cue.command.object_id for cue in cues] == [3, 7]  # type: ignore[union-attr]
+    for cue, value in zip(cues, (3, 7), strict=True):
+        assert cue.mask is not None
+        assert np.array_equal(cue.mask, values == value)
+
+
 def test_a_picture_that_is_no_mask_is_refused(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((9, 9, 3), np.uint8))
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((9, 9), np.uint8))

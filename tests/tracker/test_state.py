@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from keepsight.model.memory import EMPTY, Entry, MemoryLayout, MemoryShape, empty, write_conditioning
-from keepsight.tracker.confidence import Opinions, confidence, stability
+from keepsight.model.stability import stability
+from keepsight.tracker.confidence import STABILITY_MARGIN, Opinions, confidence
 from keepsight.tracker.state import initial, resized
 
 LAYOUT = MemoryLayout(conditioning=1, recent=2, pointers=2)
@@ -38,7 +39,8 @@ def test_a_resized_memory_keeps_what_was_written_when():
 
 def test_stability_is_the_overlap_of_a_strict_and_a_lax_mask():
     logits = torch.tensor([[[2.0, 2.0, 0.5, -5.0]], [[2.0, 2.0, 2.0, 2.0]], [[-5.0, -5.0, -5.0, -5.0]]])
-    assert stability(logits).tolist() == pytest.approx([2 / 3, 1.0, 0.0])
+    assert stability(logits, STABILITY_MARGIN).tolist() == pytest.approx([2 / 3, 1.0, 0.0])
+    assert stability(logits, 1.0, empty=1.0).tolist() == pytest.approx([2 / 3, 1.0, 1.0])
 
 
 def test_confidence_is_presence_times_the_mean_opinion_on_the_mask():

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from keepsight.model.memory import EMPTY, NO_OBJECT_LOGIT, MemoryLayout
+from keepsight.model.models import MODELS, build
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import TEST
 from keepsight.streams.types import Forget, Frame, Prompt, Result
@@ -272,3 +273,23 @@ def test_a_mask_is_remembered_as_sharp_as_it_was_given(small_sam2):
     first, second = (step(small_sam2, initial(1), frame, [Prompt(mask=mask)])[0].memory for mask in masks)
     assert torch.allclose(first.logits[..., 1:-1], second.logits[..., 1:-1], atol=0.1)  # all but the border
     assert not torch.allclose(first.features[0, 0], second.features[0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("name", ["test", "nano"])
+def test_objects_do_not_disturb_each_other_in_a_real_network(name):
+    torch.manual_seed(0)
+    network = build(MODELS[name]).eval()
+    noise = np.random.default_rng(0).integers(0, 255, (72, 128, 3), np.uint8)
+    frames = [frame_of(np.roll(noise, 3 * index, axis=1), index) for index in range(6)]
+    first, second = Prompt(box=(0.1, 0.1, 0.4, 0.5)), Prompt(points=((0.7, 0.7),), labels=(True,))
+    always = TrackerSettings(write_presence=0.0, write_iou=0.0, visible_presence=1e-6)
+    _, alone = follow(network, frames, {0: [first]}, always)
+    state, beside = follow(network, frames, {0: [first], 1: [second], 4: [Forget(2)]}, always)
+    for left, right in zip(alone, beside, strict=True):
+        one, other = left.tracks[0], right.tracks[0]
+        # Another batch size may choose another matrix kernel: the sums differ in their last bits.
+        assert np.mean(one.mask != other.mask) < 1e-3
+        assert abs(one.presence - other.presence) < 1e-4
+        assert abs(one.iou - other.iou) < 1e-4
+    assert state.memory is not None
+    assert (state.memory.written[0] != EMPTY).sum() > 1

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -16,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def bench(
-    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
+    model: Annotated[str, MODEL] = "nano",
     objects: Annotated[
         list[int] | None, typer.Option(help="How many; repeatable; 1 and 5 by default")
     ] = None,
     video: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
     frames: Annotated[int, typer.Option(min=10, help="Length of the video")] = 60,
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
-    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    device: Annotated[str, DEVICE] = "auto",
+    dtype: Annotated[str, DTYPE] = "auto",
+    size: Annotated[int | None, SIZE] = None,
     peer: Annotated[str | None, typer.Option(help="Race on random weights against: transformers")] = None,
     pictures: Annotated[
         int | None, typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
+from .options import MODEL
+
 
 def demo(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where overlay, masks and events go")
     ] = Path("demo"),
-    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
+    model: Annotated[str, MODEL] = "nano",
     frames: Annotated[int, typer.Option(min=1, help="Length of the scene")] = 120,
 ) -> int:
     """Track three drawn objects from a box around each, and compare with the truth.

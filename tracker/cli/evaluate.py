@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar, cast
 
 import typer
 
+from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
+
 if TYPE_CHECKING:
     from ..api import Tracker
     from ..evaluation.evaluate import Progress
@@ -27,11 +29,11 @@ OBJECTS = 32
 
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="DAVIS layout, or folders that have images and masks")],
-    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
-    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    model: Annotated[str, MODEL] = "nano",
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    device: Annotated[str, DEVICE] = "auto",
+    dtype: Annotated[str, DTYPE] = "auto",
+    size: Annotated[int | None, SIZE] = None,
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence; repeatable")] = None,
     baselines: Annotated[bool, typer.Option(help="Run the baselines, too")] = True,
     objects: Annotated[bool, typer.Option(help="Show every object, too")] = False,

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from .options import DEVICE, DTYPE, SIZE, VOID, WEIGHTS
+
+if TYPE_CHECKING:
+    from ..config import Deployment
 
 EXAMPLES = """
 Examples:
@@ -20,75 +26,69 @@ Examples:
 """
 
 
+SOURCE = typer.Argument(help="A file, a folder of images, rtsp://, http(s)://, /dev/video0 or test://")
+OUTPUT = typer.Option(
+    "--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX; repeatable"
+)
+PROMPT = typer.Option(
+    help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
+)
+PROMPT_MASK = typer.Option(
+    metavar="FILE.png[@FRAME]",
+    help=f"Indexed PNG: a pixel's value is its object's id, {VOID}; repeatable",
+)
+PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
+AUTO = typer.Option(help="Find objects without prompts: off")
+MODEL = typer.Option(help="See keepsight models; nano by default")
+BACKEND = typer.Option(help="auto or torch")
+MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
+CONFIG = typer.Option(metavar="FILE.yaml", help="All of this from a file")
+
+
 def run(
-    source: Annotated[
-        str | None,
-        typer.Argument(help="A file, a folder of images, rtsp://, http(s)://, /dev/video0 or test://"),
-    ] = None,
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX; repeatable"
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
-        ),
-    ] = None,
-    prompt_mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE.png[@FRAME]", help="Indexed PNG: a pixel's value is its object's id; repeatable"
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame"),
-    ] = None,
-    auto: Annotated[str | None, typer.Option(help="Find objects without prompts: off")] = None,
-    model: Annotated[str | None, typer.Option(help="See keepsight models; nano by default")] = None,
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16")] = None,
-    backend: Annotated[str | None, typer.Option(help="auto or torch")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
-    max_objects: Annotated[int | None, typer.Option(help="Objects at once, 16 by default")] = None,
-    config: Annotated[Path | None, typer.Option(metavar="FILE.yaml", help="All of this from a file")] = None,
+    source: Annotated[str | None, SOURCE] = None,
+    output: Annotated[list[str] | None, OUTPUT] = None,
+    prompt: Annotated[list[str] | None, PROMPT] = None,
+    prompt_mask: Annotated[list[str] | None, PROMPT_MASK] = None,
+    prompts: Annotated[Path | None, PROMPTS] = None,
+    auto: Annotated[str | None, AUTO] = None,
+    model: Annotated[str | None, MODEL] = None,
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    device: Annotated[str | None, DEVICE] = None,
+    dtype: Annotated[str | None, DTYPE] = None,
+    backend: Annotated[str | None, BACKEND] = None,
+    size: Annotated[int | None, SIZE] = None,
+    max_objects: Annotated[int | None, MAX_OBJECTS] = None,
+    config: Annotated[Path | None, CONFIG] = None,
 ) -> int:
     """Track what you show on a stream, and send masks, identities and events where you say."""
-    from ..config import read_deployment, run_config
     from ..deployment import prepare
-    from ..validation import ConfigError
     from ..weights import find_weights
     from .running import run_streams, tell
 
-    given = typed(
-        source=source,
-        output=output,
-        prompt=prompt,
-        prompt_mask=prompt_mask,
-        prompts=prompts,
-        auto=auto,
-        model=model,
-        weights=weights,
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        size=size,
-        max_objects=max_objects,
-    )
-    if config is not None and given:
-        raise ConfigError(f"--config stands alone: write {next(iter(given))} into {config}")
-    if config is None and source is None:
-        raise ConfigError("nothing to run: give a SOURCE, or --config FILE.yaml")
-    deployment = run_config(given).deployment() if config is None else read_deployment(config)
+    watched = typed(source=source, output=output, auto=auto, max_objects=max_objects)
+    shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
+    engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
+    deployment = deployment_of(watched | shown | engine, config)
     streams = prepare(deployment)
     find_weights(deployment.model, deployment.weights)
     reports, code = run_streams(streams, deployment)
     tell(reports)
     return code
+
+
+def deployment_of(given: Mapping[str, object], config: Path | None) -> Deployment:
+    """What to run, as typed or from a file. Raises ConfigError where it is neither, or both."""
+    from ..config import read_deployment, run_config
+    from ..validation import ConfigError
+
+    if config is not None and given:
+        raise ConfigError(f"--config stands alone: write {next(iter(given))} into {config}")
+    if config is not None:
+        return read_deployment(config)
+    if "source" not in given:
+        raise ConfigError("nothing to run: give a SOURCE, or --config FILE.yaml")
+    return run_config(given).deployment()
 
 
 def typed(**options: object) -> dict[str, object]:

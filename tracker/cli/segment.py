@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .interrupts import Interrupts
+from .options import DEVICE, DTYPE, MODEL, SIZE, VOID, WEIGHTS
 
 if TYPE_CHECKING:
     from keepsight.streams.segments import Segmented
+    from keepsight.streams.sinks.pictures import PictureWriter
     from keepsight.streams.types import Prompt
 
-    from ..segment import Outcome
+    from ..api import Tracker
+    from ..segment import Outcome, Task
 
 EXAMPLES = """
 Examples:
@@ -34,46 +37,42 @@ Examples:
 """
 
 
+SOURCE = typer.Argument(metavar="IMAGE|FOLDER", help="A picture, or a folder of them")
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    help="FILE.jpg (overlay), overlay:DIR, masks:DIR (indexed PNG), FILE.json (COCO, masks as RLE); "
+    "repeatable",
+)
+PROMPT = typer.Option(
+    help='One object: "box=x0,y0,x1,y1 label=NAME" or "point=x,y point=x,y,-", 0 to 1; repeatable'
+)
+PROMPT_MASK = typer.Option(
+    metavar="FILE.png",
+    help=f"Indexed PNG of rough masks to refine: a pixel's value is its object's id, {VOID}; repeatable",
+)
+AUTO = typer.Option("--auto", help="Everything there is, without prompts")
+MULTIMASK = typer.Option(
+    "--multimask", help="Every candidate mask of a prompt, best first, not only the best"
+)
+GRID = typer.Option(min=1, max=128, help="With --auto: clicks along each side; by model")
+CROPS = typer.Option(min=0, max=4, help="With --auto: layers of crops, which find smaller things")
+
+
 def segment(
-    source: Annotated[Path, typer.Argument(metavar="IMAGE|FOLDER", help="A picture, or a folder of them")],
-    output: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            help="FILE.jpg (overlay), overlay:DIR, masks:DIR (indexed PNG), FILE.json (COCO, masks as RLE); "
-            "repeatable",
-        ),
-    ] = None,
-    prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            help='One object: "box=x0,y0,x1,y1 label=NAME" or "point=x,y point=x,y,-", 0 to 1; repeatable'
-        ),
-    ] = None,
-    prompt_mask: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Indexed PNG of rough masks to refine: a pixel's value is its object's id; repeatable",
-        ),
-    ] = None,
-    auto: Annotated[bool, typer.Option("--auto", help="Everything there is, without prompts")] = False,
-    multimask: Annotated[
-        bool,
-        typer.Option("--multimask", help="Every candidate mask of a prompt, best first, not only the best"),
-    ] = False,
-    grid: Annotated[
-        int | None, typer.Option(min=1, max=128, help="With --auto: clicks along each side; by model")
-    ] = None,
-    crops: Annotated[
-        int, typer.Option(min=0, max=4, help="With --auto: layers of crops, which find smaller things")
-    ] = 0,
-    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
-    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
+    source: Annotated[Path, SOURCE],
+    output: Annotated[list[str] | None, OUTPUT] = None,
+    prompt: Annotated[list[str] | None, PROMPT] = None,
+    prompt_mask: Annotated[list[str] | None, PROMPT_MASK] = None,
+    auto: Annotated[bool, AUTO] = False,
+    multimask: Annotated[bool, MULTIMASK] = False,
+    grid: Annotated[int | None, GRID] = None,
+    crops: Annotated[int, CROPS] = 0,
+    model: Annotated[str, MODEL] = "nano",
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    device: Annotated[str, DEVICE] = "auto",
+    dtype: Annotated[str, DTYPE] = "auto",
+    size: Annotated[int | None, SIZE] = None,
 ) -> int:
     """Segment what you show in a picture, or everything in it; for a folder, the same in each picture.
 
@@ -83,9 +82,8 @@ def segment(
     from cv2.utils import logging as opencv
 
     from ..api import load
-    from ..segment import all_there_is, as_shown, opened, pictures_of, segment_pictures, writers_for
+    from ..segment import all_there_is, as_shown, pictures_of, writers_for
     from ..validation import ConfigError
-    from .console import complain
 
     opencv.setLogLevel(opencv.LOG_LEVEL_SILENT)  # of a damaged picture one line is enough, and that is ours
     paths = pictures_of(source)
@@ -95,7 +93,21 @@ def segment(
     task = all_there_is(grid, crops) if auto else as_shown(prompts, multimask=multimask)
     writers = writers_for(output or [], source)
     tracker = load(model, weights=weights, device=device, dtype=dtype, size=size)
-    interrupts, outcomes = Interrupts(), Tally(single=not source.is_dir())
+    outcomes = Tally(single=not source.is_dir())
+    try:
+        return segment_all(tracker, paths, task, writers, outcomes)
+    finally:
+        outcomes.tell(source)
+
+
+def segment_all(
+    tracker: Tracker, paths: Sequence[Path], task: Task, writers: Sequence[PictureWriter], outcomes: Tally
+) -> int:
+    """Segment every picture and write what is found; the exit code."""
+    from ..segment import opened, segment_pictures
+    from .console import complain
+
+    interrupts = Interrupts()
     try:
         with interrupts.heard(), opened(writers, interrupts.held) as write, progress(len(paths)) as advance:
             for outcome in segment_pictures(tracker, paths, task, write):
@@ -107,8 +119,6 @@ def segment(
     except OSError as error:
         complain(f"{error.filename or 'an output'}: cannot be finished: {error.strerror or error}")
         return 1
-    finally:
-        outcomes.tell(source)
     return outcomes.exit_code
 
 

@@ -1,0 +1,71 @@
+"""What an MQTT URL says: where, as whom, under which topics and how much."""
+
+from __future__ import annotations
+
+import pytest
+
+from keepsight.streams.base import SinkError
+from keepsight.streams.sinks import open_sink
+from keepsight.streams.sinks.mqtt_target import MqttTarget, parse_target
+
+
+def test_user_and_password_come_from_the_url_or_else_from_the_environment() -> None:
+    environment = {"KEEPSIGHT_MQTT_USERNAME": "ann", "KEEPSIGHT_MQTT_PASSWORD": "from outside"}
+    plain = parse_target("mqtt://host", environment=environment)
+    given = parse_target("mqtt://bob:p%40ss@host", environment=environment)
+    assert (plain.username, plain.password) == ("ann", "from outside")
+    assert (given.username, given.password) == ("bob", "p@ss")
+    assert "outside" not in repr(plain)
+    assert "p@ss" not in repr(given)
+    assert "p%40ss" not in repr(given)
+
+
+def test_a_url_says_where_and_how_much() -> None:
+    target = parse_target("mqtts://host/home/eyes?node=hall&camera=door&masks=1&frames_per_second=2.5")
+    assert (target.host, target.port, target.tls, target.prefix) == ("host", 8883, True, "home/eyes")
+    assert (target.masks, target.frames_per_second) == (True, 2.5)
+    assert target.camera_topic("events") == "home/eyes/hall/cam/door/events"
+    assert parse_target("mqtt://host", node="a", camera="b").camera_topic("x") == "keepsight/a/cam/b/x"
+    assert parse_target("mqtt://[::1]:1884").port == 1884
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtt://",
+        "mqtt:broker",
+        "mqtt://host:port/",
+        "mqtt://host:99999/",
+        "mqtt://ho..st/",
+        "mqtt://user:se/cret@host/",
+        "mqtt://user:secret@host/a+b",
+        "mqtt://user:secret@host/$SYS",
+        "mqtt://user:secret@host/a//b",
+        "mqtt://user:secret@host/?node=%2B",
+        "mqtt://user:secret@host/?camera=a/b",
+        "mqtt://user:secret@host/?camera=%23",
+        "mqtt://user:secret@host/?camera=a%00b",
+        "mqtt://user:secret@host/?camera=" + "x" * 200,
+        "mqtt://user:secret@host/?masks=perhaps",
+        "mqtt://user:secret@host/?frames_per_second=0",
+        "mqtt://user:secret@host/?frames_per_second=nan",
+        "mqtt://user:secret@host/?colour=red",
+    ],
+)
+def test_a_url_that_makes_no_sense_is_refused_in_one_line_without_its_password(url: str) -> None:
+    with pytest.raises(SinkError) as refused:
+        open_sink(url)
+    assert "\n" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "cret" not in str(refused.value)
+
+
+def test_two_sinks_never_share_event_ids() -> None:
+    runs = {parse_target("mqtt://host").run for _ in range(50)}
+    assert len(runs) == 50
+    assert parse_target("mqtt://host", run="mine").run == "mine"
+
+
+def test_a_target_is_a_value() -> None:
+    assert isinstance(parse_target("mqtt://host", run="r"), MqttTarget)
+    assert parse_target("mqtt://host", run="r") == parse_target("mqtt://host", run="r")

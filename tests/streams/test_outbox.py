@@ -1,0 +1,79 @@
+"""What waits for the broker: bounded, in order, in its own time."""
+
+from __future__ import annotations
+
+from keepsight.streams.sinks.outbox import Outbox, Pace, Tally
+from keepsight.streams.types import SourceStatus
+
+from .results import result
+
+
+def test_an_outbox_that_is_full_drops_the_oldest_events_and_counts_them() -> None:
+    outbox = Outbox(capacity=3)
+    for index in range(5):
+        outbox.put(result(index, events=("update",)))
+    kept = []
+    while (item := outbox.next_event()) is not None:
+        kept.append((item.sequence, item.event.frame))
+        outbox.sent(item)
+    assert kept == [(2, (0, 2)), (3, (0, 3)), (4, (0, 4))]
+    assert outbox.dropped == 2
+
+
+def test_an_event_that_is_dropped_on_its_way_does_not_take_the_next_one_with_it() -> None:
+    outbox = Outbox(capacity=1)
+    outbox.put(result(0, events=("new",)))
+    on_its_way = outbox.next_event()
+    assert on_its_way is not None
+    outbox.put(result(1, events=("end",)))
+    outbox.sent(on_its_way)
+    assert outbox.waiting == 1
+
+
+def test_an_outbox_keeps_the_newest_result() -> None:
+    outbox = Outbox()
+    outbox.put(result(0))
+    outbox.put(result(1))
+    taken = outbox.take_result()
+    assert taken is not None
+    assert taken.frame.index == 1
+    assert outbox.take_result() is None
+
+
+def test_a_status_counts_the_frames_that_were_told_and_those_that_were_dropped() -> None:
+    tally = Tally()
+    for index in (7, 8, 12, 12):  # the last one again, with what the end adds to it
+        tally.count(result(index))
+    status = tally.status(0.0, "")
+    assert (status.state, status.frames, status.dropped, status.objects) == ("running", 3, 3, 2)
+
+
+def test_a_status_says_at_once_how_the_source_is_doing_and_what_it_did_in_the_last_hour() -> None:
+    tally = Tally()
+    assert tally.status(0.0, "").source is None
+    tally.hear(SourceStatus("offline", "Connection refused", 0), 1.0)
+    assert tally.is_due(1.0)
+    told = tally.status(1.0, "")
+    assert (told.state, told.source, told.reason) == ("waiting", "offline", "Connection refused")
+    for second, status in {
+        2.0: SourceStatus("online", "", 0),
+        3.0: SourceStatus("stalled", "no frame for 2 s", 0),
+        4.0: SourceStatus("offline", "the stream ended", 0),
+        5.0: SourceStatus("online", "", 1),
+    }.items():
+        tally.hear(status, second)
+    told = tally.status(5.0, "")
+    assert (told.source, told.reason, told.reconnects, told.stalls) == ("online", "", 1, 1)
+    an_hour_on = tally.status(3604.0, "finished")
+    assert (an_hour_on.reason, an_hour_on.reconnects, an_hour_on.stalls) == ("finished", 1, 0)
+
+
+def test_frames_keep_their_pace_on_average() -> None:
+    pace, sent = Pace(4.0), []
+    for tick in range(100):
+        now = 1000 + tick * 0.04
+        if now >= pace.next_due:
+            pace.spent(now)
+            sent.append(now)
+    assert len(sent) == 16
+    assert Pace(None).next_due == 0
