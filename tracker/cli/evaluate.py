@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def with_rate(arguments: Sequence[str]) -> list[str]:
     filled: list[str] = []
     for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
         filled.append(argument)
-        if argument == "--streaming" and not following.replace(".", "", 1).isdecimal():
+        if argument == "--streaming" and not re.fullmatch(r"-?[\d.]+", following):
             filled.append(str(STATED))
     return filled
 

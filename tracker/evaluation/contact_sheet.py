@@ -22,11 +22,11 @@ from .tracks import ScoredBoxes
 APART = 10
 """Frames of one object of which only the worst is shown: its neighbours would look the same."""
 ACROSS = 4
-CELL = 240, 320
+CELL = 270, 360
 """(height, width) in pixels of the picture in a cell."""
 CAPTION, HEADING, GAP = 46, 44, 10
 """Pixels under each picture, over all of them, and between them."""
-CONTEXT = 0.35
+CONTEXT = 0.2
 """How much of the object's sides is shown around it."""
 LEAST = 48
 """The shortest side of a crop in pixels: smaller things are shown with more around them."""
@@ -35,7 +35,7 @@ INK, PAPER, GREY = (25, 25, 25), (255, 255, 255), (110, 110, 110)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Case:
     """One object in one frame: its J (for boxes their overlap), and masks (H, W) of what was said and is
     true."""
@@ -50,20 +50,14 @@ class Case:
 
 
 class Worst:
-    """An observer that keeps the `capacity` worst cases of one method, each of another `APART` frames of an
-    object; the better ones are dropped."""
+    """An observer that keeps the `capacity` worst cases of one method, those of one object at least `APART`
+    frames from each other; the better ones are dropped."""
 
     def __init__(self, method: str, capacity: int) -> None:
+        self.cases: list[Case] = []
+        """The worst first."""
         self._method = method
         self._capacity = capacity
-        self._kept: dict[tuple[str, int, int], Case] = {}
-
-    @property
-    def cases(self) -> list[Case]:
-        """The worst first."""
-        return sorted(
-            self._kept.values(), key=lambda case: (case.j, case.sequence, case.object_id, case.frame)
-        )
 
     def masks(self, scored: ScoredFrame) -> None:
         """To be told of each frame scored by masks."""
@@ -71,33 +65,41 @@ class Worst:
             return
         sequence, frame = scored.sequence, scored.frame
         for object_id, score in scored.scores.items():
-            if score.j < self._bar(sequence.name, object_id, frame):
+            if self._is_bad(score.j):
                 masks = scored.predicted == object_id, scored.truth == object_id
-                self._keep(Case(score.j, sequence.name, object_id, frame, sequence.images[frame], *masks))
+                picture = sequence.images[frame]
+                self._keep(Case(score.j, sequence.name, object_id, frame, picture, *masks))
 
     def boxes(self, scored: ScoredBoxes) -> None:
         """To be told of each frame scored by boxes."""
         if scored.method != self._method:
             return
         sequence, frame = scored.sequence, scored.frame
-        for object_id in scored.truth.keys() | scored.predicted.keys():
+        for object_id in sorted(scored.truth.keys() | scored.predicted.keys()):
             said, true = scored.predicted.get(object_id), scored.truth.get(object_id)
             j = overlap(said, true) if said and true else 0.0
-            if j < self._bar(sequence.name, object_id, frame):
+            if self._is_bad(j):
                 masks = filled(said, sequence.size), filled(true, sequence.size)
                 self._keep(Case(j, sequence.name, object_id, frame, sequence.images[frame], *masks))
 
-    def _bar(self, sequence: str, object_id: int, frame: int) -> float:
-        """The J under which a case is to be kept."""
-        if (same := self._kept.get((sequence, object_id, frame // APART))) is not None:
-            return same.j
-        return 1.0 if len(self._kept) < self._capacity else self.cases[-1].j
+    def _is_bad(self, j: float) -> bool:
+        """Whether a J is among the worst so far."""
+        return j < (1.0 if len(self.cases) < self._capacity else self.cases[-1].j)
 
     def _keep(self, case: Case) -> None:
-        self._kept[case.sequence, case.object_id, case.frame // APART] = case
-        if len(self._kept) > self._capacity:
-            best = self.cases[-1]
-            del self._kept[best.sequence, best.object_id, best.frame // APART]
+        near = [one for one in self.cases if _is_near(one, case)]
+        if all(case.j < one.j for one in near):
+            kept = [case, *(one for one in self.cases if one not in near)]
+            self.cases = sorted(kept, key=_badness)[: self._capacity]
+
+
+def _badness(case: Case) -> tuple[float, str, int, int]:
+    return case.j, case.sequence, case.object_id, case.frame
+
+
+def _is_near(one: Case, other: Case) -> bool:
+    same = (one.sequence, one.object_id) == (other.sequence, other.object_id)
+    return same and abs(one.frame - other.frame) < APART
 
 
 def filled(box: PixelBox | None, size: tuple[int, int]) -> Mask:
@@ -109,7 +111,7 @@ def filled(box: PixelBox | None, size: tuple[int, int]) -> Mask:
 
 
 def contact_sheet(title: str, cases: Sequence[Case]) -> Image:
-    """(H, W, 3) uint8 RGB: a crop around each case, what was said in orange and what is true in cyan."""
+    """(H, W, 3) uint8 RGB: a crop around each case, the prediction in orange and the truth in cyan."""
     across = min(ACROSS, max(2, len(cases)))
     height, width = CELL[0] + CAPTION + GAP, CELL[1] + GAP
     size = HEADING + height * ceil(len(cases) / across) + GAP, width * across + GAP
@@ -120,7 +122,12 @@ def contact_sheet(title: str, cases: Sequence[Case]) -> Image:
         y, x = HEADING + row * height, GAP + column * width
         sheet[y : y + CELL[0], x : x + CELL[1]] = drawn(case)
         _write(sheet, f"{case.sequence}  object {case.object_id}", (x + 2, y + CELL[0] + 18), INK)
-        _write(sheet, f"frame {case.frame}   J {case.j:.2f}{remark(case)}", (x + 2, y + CELL[0] + 38), GREY)
+        _write(
+            sheet,
+            f"frame {case.picture.stem}   J {case.j:.2f}{remark(case)}",
+            (x + 2, y + CELL[0] + 38),
+            GREY,
+        )
     return sheet
 
 
@@ -162,11 +169,11 @@ def _write_heading(sheet: Image, title: str) -> None:
     _write(sheet, title, (GAP, 28), INK, 0.6)
     (width, _), _ = cv2.getTextSize(title, FONT, 0.6, 1)
     x = GAP + width + 30
-    for name, colour in (("said", PREDICTED), ("true", TRUE)):
+    for name, colour in (("predicted", PREDICTED), ("truth", TRUE)):
         cv2.line(sheet, (x, 22), (x + 26, 22), INK, 6)
         cv2.line(sheet, (x, 22), (x + 26, 22), colour, 3)
         _write(sheet, name, (x + 34, 28), INK, 0.6)
-        x += 110
+        x += 150
 
 
 def _write(

@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .tracking_report import TRACKING_COLUMNS, TrackingReport
@@ -150,7 +151,11 @@ def overall(report: Report, method: str) -> str:
 
 def table(report: Report) -> Table:
     """One row per method: for each sequence, then for all. Quarters are J&F by quarter of the sequence."""
-    made = Table(title=f"J and F on {report.dataset}, {SHOWN[report.prompt]}", caption=_caption(report))
+    made = Table(
+        title=f"J and F on {report.dataset}, {SHOWN[report.prompt]}",
+        caption=_caption(report),
+        box=SIMPLE_HEAD,
+    )
     made.add_column("sequence")
     made.add_column("method")
     for heading in ("J&F", "J", "F", *_quarter_names(), "frames/s"):

@@ -6,7 +6,9 @@ IJCV 2020; IDF1: Ristani et al., ECCV 2016 workshops; MOTA: Bernardin and Stiefe
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,7 +76,10 @@ def tracking_scores(sequences: Sequence[Sequence[FrameOverlaps]]) -> TrackingSco
 def metrics() -> tuple[Any, Any, Any]:
     """TrackEval's HOTA, CLEAR and Identity. Raises ValueError where it is not installed."""
     try:
-        from trackeval.metrics import CLEAR, HOTA, Identity
+        with redirect_stdout(
+            io.StringIO()
+        ):  # it prints which data sets it could not read for want of packages
+            from trackeval.metrics import CLEAR, HOTA, Identity
     except ImportError as error:
         raise ValueError(f"HOTA, IDF1 and MOTA need TrackEval ({error}): {INSTALL}") from None
     return HOTA(), CLEAR(QUIET), Identity(QUIET)

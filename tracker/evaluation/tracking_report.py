@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Any
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from .tracking_metrics import FrameOverlaps, TrackingScores, tracking_scores
@@ -90,7 +91,7 @@ def tracking_table(report: TrackingReport) -> Table:
     """One row per method: for each sequence, then for all."""
     names = ", ".join(report.without_truth)
     caption = f"not scored, for want of truth: {names}" if names else None
-    made = Table(title=f"Tracks on {report.dataset}{report.shown}", caption=caption)
+    made = Table(title=f"Tracks on {report.dataset}{report.shown}", caption=caption, box=SIMPLE_HEAD)
     made.add_column("sequence")
     made.add_column("method")
     timed = any(run.seconds for run in report.runs)
