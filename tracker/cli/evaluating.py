@@ -10,6 +10,8 @@ from typing import Any, get_args
 
 import cv2
 
+from keepsight.streams.types import Image
+
 from ..api import Tracker
 from ..evaluation import opencv_tracker, report, streaming, tracking_report
 from ..evaluation.baselines import BASELINES, blank
@@ -234,11 +236,17 @@ def write(task: Task, csv: str, json: bytes, worst: Worst) -> None:
         if task.json is not None:
             task.json.write_bytes(json)
         if task.worst is not None and worst.cases:
-            sheet = contact_sheet(f"{task.model}, the worst of {task.dataset.resolve().name}", worst.cases)
-            coded = cv2.imencode(task.worst.suffix.lower(), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))[1]
-            task.worst.write_bytes(coded.tobytes())
+            title = f"{task.model}: the worst of {task.dataset.resolve().name}"
+            task.worst.write_bytes(encoded(contact_sheet(title, worst.cases), task.worst.suffix.lower()))
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be written: {error.strerror or error}") from None
+
+
+def encoded(sheet: Image, ending: str) -> bytes:
+    """A picture as a file; a JPEG keeps the colour of every pixel, since lines are thin."""
+    full_colour = [cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
+    options = [] if ending == ".png" else full_colour
+    return cv2.imencode(ending, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
 
 @dataclass(slots=True)

@@ -171,7 +171,7 @@ def table(report: Report) -> Table:
 
 def object_table(report: Report) -> Table:
     """One row per object, one column per method: J&F."""
-    made = Table(title="J&F by object")
+    made = Table(title="J&F by object", box=SIMPLE_HEAD)
     made.add_column("sequence")
     made.add_column("object", justify="right")
     for method in report.methods:
