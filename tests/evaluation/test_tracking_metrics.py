@@ -1,5 +1,6 @@
 """HOTA, IDF1 and MOTA as TrackEval computes them from our frames, on cases worked out by hand."""
 
+import sys
 from math import sqrt
 
 import numpy as np
@@ -61,6 +62,12 @@ def test_sequences_are_joined_by_their_detections_and_identities_do_not_cross_th
     assert scores.deta == pytest.approx(0.75)
     assert scores.mota == pytest.approx(0.75)
     assert scores.assa == pytest.approx(1)
+
+
+def test_without_trackeval_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "trackeval.metrics", None)
+    with pytest.raises(ValueError, match=r"need TrackEval .* pip install --no-deps trackeval"):
+        tracking_scores([[alone(1.0)]])
 
 
 def test_boxes_make_a_matrix_of_overlaps() -> None:

@@ -101,7 +101,7 @@ def test_tracks_that_change_places_are_a_change_of_identity(tmp_path: Path) -> N
 
 @pytest.mark.parametrize("count", [4, 6])
 def test_a_method_must_give_boxes_for_every_frame(tmp_path: Path, count: int) -> None:
-    with pytest.raises((ValueError, IndexError), match=r"5 frames, but the method gave 4|range"):
+    with pytest.raises(ValueError, match=f"5 frames, but the method gave {count}"):
         report_of(single(tmp_path), saying(*[{}] * count))
 
 

@@ -461,6 +461,18 @@ def test_eval_answers_a_mistake_in_one_line(
     assert said in done.complaint
 
 
+def test_eval_tells_what_is_finished_before_a_sequence_that_cannot_be_scored(
+    keepsight: Keepsight, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write_labelled(tmp_path / "set" / name)
+    cv2.imwrite(str(tmp_path / "set/b/masks/3.png"), np.ones((4, 5), np.uint8))
+    done = keepsight("eval", "set", "--model", "test", "--no-baselines", "--csv", "x.csv")
+    assert done.code == 2
+    assert "the mask is 5x4, its picture 64x48; 1 of 2 runs" in done.complaint
+    assert "test,a,all,4" in (tmp_path / "x.csv").read_text()
+
+
 def test_eval_tells_what_is_finished_when_it_is_interrupted(
     keepsight: Keepsight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

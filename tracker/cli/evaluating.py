@@ -259,11 +259,19 @@ class Finished:
 
 @contextmanager
 def until_interrupted(total: int) -> Iterator[Finished]:
-    """Ends the block at Ctrl-C and says how far it came; mistakes of the user are told in a line."""
+    """Ends the block at Ctrl-C and says how far it came.
+
+    So does what is wrong with a sequence; before anything is finished it is raised as ConfigError.
+    """
     interrupts, run = Interrupts(), Finished()
     try:
-        with mistakes_told(), interrupts.heard():
+        with interrupts.heard():
             yield run
+    except ValueError as error:
+        if not run.finished:
+            raise ConfigError(str(error)) from error
+        complain(f"{error}; {run.finished} of {total} runs (a method on a sequence) were finished before")
+        run.exit_code = 2
     except KeyboardInterrupt:
         complain(f"interrupted: {run.finished} of {total} runs (a method on a sequence) are finished")
         run.exit_code = 128 + (interrupts.signal or 2)

@@ -83,7 +83,8 @@ class _Following:
         told = method(Pictures(sequence.images, sequence.rate), sequence.prompts())
         for frame, (boxes, seconds) in enumerate(timed(told)):
             self.seconds += seconds
-            self._score(frame, boxes)
+            if frame < len(sequence):
+                self._score(frame, boxes)
             yield frame
         if frame + 1 != len(sequence):
             raise ValueError(f"{sequence.name}: {len(sequence)} frames, but the method gave {frame + 1}")
