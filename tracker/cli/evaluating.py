@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 
 from keepsight.streams.types import Image
 
-from ..api import Tracker
 from ..evaluation import opencv_tracker, report, streaming, tracking_report
 from ..evaluation.baselines import BASELINES, blank
 from ..evaluation.box_methods import (
@@ -31,7 +30,6 @@ from ..evaluation.layouts import detect, find
 from ..evaluation.mot import BoxDataset, Boxes
 from ..evaluation.prompting import prompter
 from ..evaluation.propagator import FirstMasks, IndexMap, PromptKind, Propagator, map_of, predict_with_tracker
-from ..evaluation.stepping import one_slot_each, stepped
 from ..evaluation.streaming import Streaming
 from ..evaluation.tracking_metrics import metrics
 from ..evaluation.tracking_report import OVERALL
@@ -40,7 +38,10 @@ from ..validation import ConfigError
 from .console import complain, out
 from .interrupts import Interrupts
 
-Evaluate = Callable[[Tracker], int]
+if TYPE_CHECKING:
+    from ..api import Tracker
+
+Evaluate = Callable[["Tracker"], int]
 """Runs an evaluation whose dataset was found; its exit code."""
 
 SHEETS = (".jpg", ".jpeg", ".png")
@@ -169,6 +170,11 @@ def mask_methods(
     task: Task, prompt: str, tracker: Tracker
 ) -> tuple[dict[str, Propagator], Streaming[FirstMasks, IndexMap] | None]:
     """What is run over masks, by name; the one that plays the file apart, too."""
+    from ..evaluation.stepping import (  # torch, which a mistyped folder need not wait for
+        one_slot_each,
+        stepped,
+    )
+
     track = one_slot_each(tracker)
     show = prompter(prompt, track)
 
@@ -192,6 +198,11 @@ def box_methods(
     task: Task, tracker: Tracker
 ) -> tuple[dict[str, BoxFollower], Streaming[FirstBoxes, Boxes] | None]:
     """What is run over boxes, by name; the one that plays the file apart, too."""
+    from ..evaluation.stepping import (  # torch, which a mistyped folder need not wait for
+        one_slot_each,
+        stepped,
+    )
+
     track = one_slot_each(tracker)
 
     def offline(images: Any, first_boxes: FirstBoxes) -> Iterator[Boxes]:

@@ -155,9 +155,11 @@ def table(report: Report) -> Table:
         title=f"J and F on {report.dataset}, {SHOWN[report.prompt]}",
         caption=_caption(report),
         box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
-    made.add_column("sequence")
-    made.add_column("method")
+    made.add_column("sequence", overflow="fold")
+    made.add_column("method", overflow="fold")
     for heading in ("J&F", "J", "F", *_quarter_names(), "frames/s"):
         made.add_column(heading, justify="right")
     for sequence in (*report.sequences, OVERALL):
@@ -171,8 +173,8 @@ def table(report: Report) -> Table:
 
 def object_table(report: Report) -> Table:
     """One row per object, one column per method: J&F."""
-    made = Table(title="J&F by object", box=SIMPLE_HEAD)
-    made.add_column("sequence")
+    made = Table(title="J&F by object", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made.add_column("sequence", overflow="fold")
     made.add_column("object", justify="right")
     for method in report.methods:
         made.add_column(method.name, justify="right")

@@ -91,9 +91,15 @@ def tracking_table(report: TrackingReport) -> Table:
     """One row per method: for each sequence, then for all."""
     names = ", ".join(report.without_truth)
     caption = f"not scored, for want of truth: {names}" if names else None
-    made = Table(title=f"Tracks on {report.dataset}{report.shown}", caption=caption, box=SIMPLE_HEAD)
-    made.add_column("sequence")
-    made.add_column("method")
+    made = Table(
+        title=f"Tracks on {report.dataset}{report.shown}",
+        caption=caption,
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    made.add_column("sequence", overflow="fold")
+    made.add_column("method", overflow="fold")
     timed = any(run.seconds for run in report.runs)
     for heading in (*report.columns, *(("frames/s",) if timed else ())):
         made.add_column(heading, justify="right")
