@@ -29,7 +29,8 @@ from keepsight.tracker.evaluation.labelled import LabelledSequence
 from keepsight.tracker.evaluation.mot import BoxDataset, Boxes, find_boxes
 from keepsight.tracker.evaluation.mots import find_instances
 from keepsight.tracker.evaluation.propagator import FirstMasks, IndexMap
-from keepsight.tracker.evaluation.report import FrameScore
+from keepsight.tracker.evaluation.report import FrameScore, ObjectScores, Report, Run
+from keepsight.tracker.evaluation.report import as_csv as masks_csv
 from keepsight.tracker.evaluation.tracks import ScoredBoxes, TrackTally, evaluate_boxes
 
 pytest.importorskip("trackeval", reason="installed by make dev")
@@ -183,6 +184,22 @@ def test_what_is_claimed_on_pixels_that_do_not_count_is_not_held_against_a_metho
 
     (run,) = evaluate(find_instances(tmp_path), {"greedy": greedy})
     assert [(one.frame, one.j) for one in run.objects[0].frames] == [(1, 1), (2, 1)]
+
+
+def test_the_csv_of_masks_has_the_tracks_where_they_are_means_and_is_even() -> None:
+    truth = np.ones(SIZE, np.uint16)
+    tally = TrackTally()
+    tally(masks("a", 1, truth, truth, 1))
+    tracking = reports.TrackingReport("set", ("nano",), (tally.run("nano", "a"),))
+    run = Run("nano", (ObjectScores("a", 1, 3, (FrameScore(1, 1, 1),)),), 3, 1.0)
+    report = Report.begin("set", ["nano"], (), "mask").with_run(run)
+    header, *rows = csv.reader(StringIO(masks_csv(report, tracking)))
+    assert header[-5:] == ["HOTA", "DetA", "AssA", "IDF1", "MOTA"]
+    assert [(row[2], row[-5:]) for row in rows] == [
+        ("all", ["100.0"] * 5),
+        ("all", ["100.0"] * 5),
+        ("1", [""] * 5),
+    ]
 
 
 def test_the_report_has_a_row_for_each_sequence_and_one_over_all(tmp_path: Path) -> None:

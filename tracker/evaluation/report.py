@@ -199,8 +199,9 @@ def as_csv(report: Report, tracking: TrackingReport | None = None) -> str:
         for sequence, object_name, objects in _groups(method, report.sequences):
             scored = sum(len(scores.frames) for scores in objects)
             cells = [points(value) for value in _columns(objects)]
-            if tracking and object_name == OVERALL:
-                cells += tracking.cells(method.name, sequence)
+            if tracking:
+                own = object_name != OVERALL
+                cells += [""] * len(further) if own else tracking.cells(method.name, sequence)
             writer.writerow([method.name, sequence, object_name, scored, *cells])
     return text.getvalue()
 
