@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from keepsight.streams import rle
 from keepsight.streams.types import Box, Command, Correct, Forget, Mask, Point, Prompt, Reset
 
-from .evaluation.davis import VOID, read_index_map
+from .evaluation.labelled import VOID, read_index_map
 from .validation import ConfigError, first_error, unknown
 
 Index = Annotated[int, Field(ge=0)]

@@ -62,6 +62,13 @@ def test_every_baseline_gives_one_map_of_the_frames_size_and_only_known_ids(meth
 
 
 @pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES.keys())
+def test_ids_above_255_stay_what_they_are(method: Propagator) -> None:
+    images, truths = moving_square(3, step=2)
+    first = np.where(truths[0] > 0, np.uint16(2001), np.uint16(0))
+    assert all(set(np.unique(index_map)) == {0, 2001} for index_map in method(images, {0: first}))
+
+
+@pytest.mark.parametrize("method", BASELINES.values(), ids=BASELINES.keys())
 def test_an_object_prompted_later_starts_there_and_leaves_the_others_alone(method: Propagator) -> None:
     images, truths = moving_square(4, step=0)
     late = np.zeros(SIZE, np.uint8)

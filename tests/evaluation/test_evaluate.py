@@ -1,7 +1,7 @@
 """Scoring methods over sequences on disk, and what the report says."""
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
 
@@ -14,7 +14,9 @@ from rich.table import Table
 
 from keepsight.streams.types import Image
 from keepsight.tracker.evaluation import report as reports
-from keepsight.tracker.evaluation.evaluate import Progress, evaluate
+from keepsight.tracker.evaluation.davis import find_sequences
+from keepsight.tracker.evaluation.evaluate import Observer, Progress, ScoredFrame, silent
+from keepsight.tracker.evaluation.evaluate import evaluate as runs
 from keepsight.tracker.evaluation.propagator import FirstMasks, IndexMap, Propagator
 
 SIZE = (40, 60)
@@ -37,10 +39,24 @@ def write_sequence(folder: Path, maps: Iterable[IndexMap | None]) -> None:
 
 
 def saying(maps: Iterable[IndexMap]) -> Propagator:
-    def method(images: Iterable[Image], first_masks: FirstMasks) -> Iterator[IndexMap]:
+    def method(images: Sequence[Image], first_masks: FirstMasks) -> Iterator[IndexMap]:
         return iter(list(maps))
 
     return method
+
+
+def evaluate(
+    folder: Path,
+    methods: Mapping[str, Propagator],
+    progress: Callable[[Progress], None] = silent,
+    observers: Sequence[Observer] = (),
+) -> reports.Report:
+    """The report once all runs are finished."""
+    dataset = find_sequences(folder)
+    report = reports.Report.begin(str(folder), methods, dataset.without_masks, "mask")
+    for run in runs(dataset, methods, progress, observers):
+        report = report.with_run(run)
+    return report
 
 
 def printed(table: Table) -> str:
@@ -81,7 +97,7 @@ def test_a_late_object_is_scored_after_the_frame_of_its_first_mask(tmp_path: Pat
     write_sequence(tmp_path, [square(1, 5)] * 4 + [late] * 4)
     given: dict[int, IndexMap] = {}
 
-    def method(images: Iterable[Image], first_masks: FirstMasks) -> Iterator[IndexMap]:
+    def method(images: Sequence[Image], first_masks: FirstMasks) -> Iterator[IndexMap]:
         given.update(first_masks)
         return iter([square(1, 5)] * LENGTH)
 
@@ -181,7 +197,7 @@ def test_the_csv_and_the_json_hold_all_sequences_and_objects(report: reports.Rep
         ("half", "still", "1"),
     ]
     assert (rows[5]["J&F"], rows[5]["frames"], rows[5]["Q4"]) == ("50.0", "6", "0.0")
-    parsed = orjson.loads(reports.as_json(report))
+    parsed = orjson.loads(reports.as_json(report, {}))
     assert parsed["methods"][1]["scores"][2]["J"] == 50
     assert parsed["methods"][1]["scores"][2]["quarters"][3] == {"J&F": 0, "J": 0, "F": 0}
 
@@ -190,4 +206,39 @@ def test_a_quarter_without_scored_frames_is_a_dash_and_null(tmp_path: Path) -> N
     write_sequence(tmp_path, [square(1, 5)] * 3)
     short = evaluate(tmp_path, {"method": saying([square(1, 5)] * 3)})
     assert reports.as_csv(short).splitlines()[1].endswith("-,100.0,-,-")
-    assert orjson.loads(reports.as_json(short))["methods"][0]["scores"][0]["quarters"][0]["J"] is None
+    assert orjson.loads(reports.as_json(short, {}))["methods"][0]["scores"][0]["quarters"][0]["J"] is None
+
+
+def test_what_is_finished_is_told_though_a_later_sequence_is_not(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write_sequence(tmp_path / name, [square(1, 5)] * 4)
+    methods = {name: saying([square(1, 5)] * 4) for name in ("x", "y")}
+    coming = runs(find_sequences(tmp_path), methods)
+    report = reports.Report.begin("", methods, (), "mask")
+    for _ in range(3):
+        report = report.with_run(next(coming))
+    rows = [line.replace("│", " ").split() for line in printed(reports.object_table(report)).splitlines()]
+    assert ["a", "1", "100.0", "100.0"] in rows
+    assert ["b", "1", "100.0", "-"] in rows
+    assert ",b,all,0,-" in reports.as_csv(report)
+
+
+def test_observers_see_every_scored_frame_with_what_was_said_and_what_is_true(tmp_path: Path) -> None:
+    write_sequence(tmp_path / "still", [square(3, 5)] * 4)
+    seen: list[ScoredFrame] = []
+    evaluate(tmp_path, {"half": saying([square(3, 15)] * 4)}, observers=[seen.append])
+    assert [(one.method, one.sequence.name, one.frame) for one in seen] == [
+        ("half", "still", n) for n in (1, 2)
+    ]
+    assert seen[0].scores[3].j == pytest.approx(1 / 3)
+    assert np.array_equal(seen[0].truth, square(3, 5))
+    assert np.array_equal(seen[0].predicted, square(3, 15))
+
+
+def test_a_later_mask_of_another_size_than_its_picture_is_an_error_that_names_the_file(
+    tmp_path: Path,
+) -> None:
+    write_sequence(tmp_path, [square(1, 5)] * 4)
+    cv2.imwrite(str(tmp_path / "masks/002.png"), np.ones((4, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"002\.png: the mask is 6x4, its picture 60x40"):
+        evaluate(tmp_path, {"method": saying([square(1, 5)] * 4)})

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from keepsight.tracker.evaluation.davis import annotate, find_sequences, read_image, read_index_map
+from keepsight.tracker.evaluation.davis import find_sequences
+from keepsight.tracker.evaluation.labelled import annotate, first_masks, read_image, read_index_map
 
 GREY, INDEXED = 0, 3
 
@@ -139,7 +140,7 @@ def test_an_object_is_prompted_at_the_first_frame_that_shows_it_and_alone(tmp_pa
     write_sequence(tmp_path / "images", tmp_path / "masks", maps)
     annotations = annotate(find_sequences(tmp_path).sequences[0])
     assert annotations.born == {3: 0, 5: 2}
-    prompts = annotations.prompts()
+    prompts = first_masks(annotations)
     assert list(prompts) == [0, 2]
     assert np.array_equal(prompts[2], index_map(0, 5))
     assert annotations.map(1) is None
@@ -148,7 +149,7 @@ def test_an_object_is_prompted_at_the_first_frame_that_shows_it_and_alone(tmp_pa
 def test_a_first_mask_of_another_size_than_its_picture_is_an_error_that_names_both(tmp_path: Path) -> None:
     write_sequence(tmp_path / "images", tmp_path / "masks", [np.ones((3, 4), np.uint8)])
     with pytest.raises(ValueError, match="the mask is 4x3, its picture 8x6"):
-        annotate(find_sequences(tmp_path).sequences[0]).prompts()
+        first_masks(annotate(find_sequences(tmp_path).sequences[0]))
 
 
 def test_black_and_white_masks_show_object_1(tmp_path: Path) -> None:

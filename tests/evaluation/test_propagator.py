@@ -54,6 +54,17 @@ def test_where_tracks_overlap_the_most_confident_is_seen() -> None:
     assert all(np.array_equal(seen, np.where(left, 1, 2)) for seen in method(IMAGES, {0: first_map(1, 2)}))
 
 
+def test_ids_above_255_stay_what_they_are() -> None:
+    def holding(images: Iterable[Image], given: Sequence[Prompt]) -> Iterator[Result]:
+        (prompt,) = given
+        held = track(prompt.object_id or 0, prompt.mask, 1.0)  # type: ignore[arg-type]
+        return (Result(frame, (held,)) for frame in frames_of(images))
+
+    first = first_map(1).astype(np.uint16) * np.uint16(2001)
+    maps = list(predict_with_tracker(holding, IMAGES, {0: first}))
+    assert all(np.array_equal(index_map, first) for index_map in maps)
+
+
 def test_a_refused_first_mask_stops_the_evaluation() -> None:
     def full(images: Iterable[Image], given: Sequence[Prompt]) -> Iterator[Result]:
         return (

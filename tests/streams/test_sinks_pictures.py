@@ -14,7 +14,7 @@ from keepsight.streams.base import SinkError
 from keepsight.streams.segments import Layer, Segment, Segmented
 from keepsight.streams.sinks.pictures import PictureWriter, open_picture_writer
 from keepsight.streams.types import Image, Mask
-from keepsight.tracker.evaluation.davis import read_index_map
+from keepsight.tracker.evaluation.labelled import read_index_map
 
 SIZE = (40, 60)
 PICTURE: Image = np.full((*SIZE, 3), 90, np.uint8)

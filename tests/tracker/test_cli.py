@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
@@ -17,11 +19,14 @@ import torch
 from safetensors.torch import save_file
 
 from keepsight.model.models import MODELS, build
+from keepsight.streams.types import Image
 from keepsight.tracker.api import load
 from keepsight.tracker.build import load_predictor
 from keepsight.tracker.calibration import find_calibration
 from keepsight.tracker.cli.main import execute
 from keepsight.tracker.config import engine
+from keepsight.tracker.evaluation.baselines import BASELINES
+from keepsight.tracker.evaluation.propagator import FirstMasks, IndexMap, Propagator
 
 BOX = ("--prompt", "box=0.2,0.2,0.7,0.8")
 SCENE = "test://?frames=6&size=160x120"
@@ -373,6 +378,128 @@ def test_eval_says_what_calibration_needs(keepsight: Keepsight, tmp_path: Path) 
     )
     said = keepsight("eval", "set", "--model", "test", "--memory", "elephant")
     assert (said.code, said.complaint) == (2, "--memory is 'elephant': it is one of recent, selective")
+
+
+def write_boxes(folder: Path) -> None:
+    """The square of `write_labelled` as boxes, in MOT form."""
+    write_labelled(folder)
+    for mask in (folder / "masks").iterdir():
+        mask.unlink()
+    (folder / "masks").rmdir()
+    lines = (f"{index + 1},1,{11 + 3 * index},11,20,20,1,1,1" for index in range(6))
+    (folder / "gt.txt").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("prompt", ["box", "click", "clicks"])
+def test_eval_shows_objects_as_it_is_told(keepsight: Keepsight, tmp_path: Path, prompt: str) -> None:
+    write_labelled(tmp_path / "set/square")
+    done = keepsight(
+        "eval", "set", "--model", "test", "--prompt", prompt, "--no-baselines", "--json", "x.json"
+    )
+    assert (done.code, done.err) == (0, "")
+    assert {"box": "a box", "click": "one click", "clicks": "three clicks"}[prompt] in done.out
+    assert orjson.loads((tmp_path / "x.json").read_bytes())["prompt"] == prompt
+
+
+def test_eval_plays_the_file_too_and_tells_both_scores(keepsight: Keepsight, tmp_path: Path) -> None:
+    write_labelled(tmp_path / "set/square")
+    asked = ("eval", "--model", "test", "--no-baselines", "--json", "x.json", "--streaming")
+    for rate, arguments in ((None, (*asked, "set")), (0.01, (*asked, "0.01", "set"))):
+        done = keepsight(*arguments)
+        assert (done.code, done.err) == (0, "")
+        assert "J&F offline" in done.out
+        told = orjson.loads((tmp_path / "x.json").read_bytes())
+        assert [method["name"] for method in told["methods"]] == ["test", "test streaming"]
+        assert told["streaming"]["rate"] == rate
+        assert told["streaming"]["seen"] + told["streaming"]["missed"] == 6
+    assert told["streaming"]["missed"] == 0
+    scores = [method["scores"][0]["J"] for method in told["methods"]]
+    assert scores[0] == pytest.approx(scores[1])
+
+
+def test_eval_scores_boxes_and_draws_the_worst(keepsight: Keepsight, tmp_path: Path) -> None:
+    pytest.importorskip("trackeval", reason="installed by make dev")
+    write_boxes(tmp_path / "set/square")
+    files = ("--csv", "x.csv", "--json", "x.json", "--worst", "x.jpg", "--worst-count", "2")
+    done = keepsight("eval", "set", "--model", "test", "--opencv", "--streaming", "5", *files)
+    assert (done.code, done.err) == (0, "")
+    for word in ("HOTA", "IDF1", "MOTA", "success", "precision", "OpenCV MIL", "HOTA offline"):
+        assert word in done.out
+    assert (tmp_path / "x.csv").read_text().splitlines()[1].startswith("test,all,5,")
+    assert orjson.loads((tmp_path / "x.json").read_bytes())["layout"] == "mot"
+    assert cv2.imread(str(tmp_path / "x.jpg")) is not None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["bare"], "bare: found no labelled videos; looked in it and one folder deeper for JPEGImages with"),
+        (
+            ["masks", "--layout", "coco"],
+            "layout 'coco' is not known; there are youtube-vos, davis, mots, mot",
+        ),
+        (["masks", "--layout", "mot"], "masks: found no boxes: looked for img1 or images with gt/gt.txt"),
+        (
+            ["masks", "--prompt", "scribble"],
+            "--prompt scribble: with the layout davis it is mask, box, click",
+        ),
+        (["boxes", "--prompt", "click"], "--prompt click: with the layout mot it is box"),
+        (["masks", "--csv", "no/x.csv"], "--csv no/x.csv: there is no folder no"),
+        (["masks", "--worst", "x.gif"], "--worst x.gif: must end in .jpg, .jpeg, .png"),
+        (["masks", "--sequence", "dog"], "no sequence dog; there are square"),
+        (["odd"], "odd/square/masks/3.png: the mask is 5x4, its picture 64x48"),
+        (["boxes", "--streaming", "-3"], "Invalid value for '--streaming'"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_eval_answers_a_mistake_in_one_line(
+    keepsight: Keepsight, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    pytest.importorskip("trackeval", reason="installed by make dev")
+    write_labelled(tmp_path / "masks/square")
+    write_boxes(tmp_path / "boxes/square")
+    write_labelled(tmp_path / "odd/square")
+    cv2.imwrite(str(tmp_path / "odd/square/masks/3.png"), np.ones((4, 5), np.uint8))
+    (tmp_path / "bare/images").mkdir(parents=True)
+    done = keepsight("eval", *arguments, "--model", "test", "--no-baselines")
+    assert done.code == 2
+    assert said in done.complaint
+
+
+def test_eval_tells_what_is_finished_before_a_sequence_that_cannot_be_scored(
+    keepsight: Keepsight, tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        write_labelled(tmp_path / "set" / name)
+    cv2.imwrite(str(tmp_path / "set/b/masks/3.png"), np.ones((4, 5), np.uint8))
+    done = keepsight("eval", "set", "--model", "test", "--no-baselines", "--csv", "x.csv")
+    assert done.code == 2
+    assert "the mask is 5x4, its picture 64x48; 1 of 2 runs" in done.complaint
+    assert "test,a,all,4" in (tmp_path / "x.csv").read_text()
+
+
+def test_eval_tells_what_is_finished_when_it_is_interrupted(
+    keepsight: Keepsight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        write_labelled(tmp_path / "set" / name)
+    keep = BASELINES["first mask kept"]
+
+    def interrupted(images: Sequence[Image], first_masks: FirstMasks) -> Iterator[IndexMap]:
+        if interruptions.pop(0):
+            signal.raise_signal(signal.SIGINT)
+        return keep(images, first_masks)
+
+    interruptions = [False, True]
+    monkeypatch.setitem(cast(dict[str, Propagator], BASELINES), "first mask kept", interrupted)
+    done = keepsight("eval", "set", "--model", "test", "--csv", "x.csv")
+    assert done.code == 130
+    assert done.complaint == "interrupted: 5 of 8 runs (a method on a sequence) are finished"
+    assert "first mask kept" in done.out
+    rows = [line.split(",")[:4] for line in (tmp_path / "x.csv").read_text().splitlines()]
+    assert ["test", "b", "all", "4"] in rows
+    assert ["first mask kept", "a", "all", "4"] in rows
+    assert ["first mask kept", "b", "all", "0"] in rows
 
 
 def test_a_mistake_of_ours_is_told_in_one_line_and_traced_when_debugging(

@@ -22,7 +22,7 @@ from keepsight.streams.segments import Segmented
 from keepsight.streams.types import Prompt
 from keepsight.tracker.cli.interrupts import Interrupts
 from keepsight.tracker.cli.main import execute
-from keepsight.tracker.evaluation.davis import read_index_map
+from keepsight.tracker.evaluation.labelled import read_index_map
 from keepsight.tracker.prompts import parse_prompt
 from keepsight.tracker.segment import as_shown, opened, output_names, segment_pictures, shown, writers_for
 from keepsight.tracker.validation import ConfigError

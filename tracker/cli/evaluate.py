@@ -1,75 +1,116 @@
-"""`keepsight eval`: how well a model tracks on labelled videos beside three baselines; how sure it may be."""
+"""`keepsight eval`: how well a model tracks on labelled videos beside baselines; how sure it may be."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
+from typer.core import TyperCommand
 
 from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
 
 if TYPE_CHECKING:
     from ..api import Tracker
-    from ..evaluation.evaluate import Progress
-    from ..evaluation.propagator import Propagator
-    from ..evaluation.report import Report
     from ..settings import MemoryPolicy, TrackerSettings
 
-T = TypeVar("T")
 Videos = tuple[Path, Sequence[str]]
 """A dataset, and the sequences of it that are asked for; all where none is."""
 
 OBJECTS = 32
 """More than the labelled videos of the field have at once."""
+STATED = 0.0
+"""Stands for the frames/s that the dataset states."""
+
+
+class EvalCommand(TyperCommand):
+    """Lets `--streaming` go without its number, which typer has no word for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_rate(args))
+
+
+def with_rate(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with `STATED` after a `--streaming` that no number follows."""
+    filled: list[str] = []
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        filled.append(argument)
+        if argument == "--streaming" and not re.fullmatch(r"-?[\d.]+", following):
+            filled.append(str(STATED))
+    return filled
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="DAVIS layout, or folders that have images and masks")],
+    dataset: Annotated[Path, typer.Argument(help="A folder of labelled videos, or one of them")],
     model: Annotated[str, MODEL] = "nano",
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     dtype: Annotated[str, DTYPE] = "auto",
     size: Annotated[int | None, SIZE] = None,
+    layout: Annotated[
+        str | None, typer.Option(help="davis, youtube-vos, mot or mots; else by what lies in the folder")
+    ] = None,
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence; repeatable")] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(help="How objects are shown: mask, box, click or clicks (three, that correct)"),
+    ] = None,
+    streaming: Annotated[
+        float | None,
+        typer.Option(metavar="[FPS]", min=0, help="Score, too, while it plays; what is late is missed"),
+    ] = None,
     baselines: Annotated[bool, typer.Option(help="Run the baselines, too")] = True,
+    opencv: Annotated[bool, typer.Option(help="Run OpenCV's MIL tracker, too, which is slow")] = False,
     objects: Annotated[bool, typer.Option(help="Show every object, too")] = False,
     csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the scores")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the scores")] = None,
+    worst: Annotated[
+        Path | None, typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
+    ] = None,
+    worst_count: Annotated[int, typer.Option(min=1, max=200, help="How many of them")] = 20,
     memory: Annotated[str, typer.Option(help="Frames that are remembered: recent or selective")] = "recent",
     calibrate: Annotated[
         Path | None,
         typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png"),
     ] = None,
-) -> None:
-    """Score a model on labelled videos: J, F and J&F, first masks given, by quarter of the sequence."""
-    from ..api import load
-    from ..evaluation.baselines import BASELINES
-    from ..evaluation.propagator import predict_with_tracker
-    from ..evaluation.report import as_csv, as_json, object_table, table
-    from .console import out
+) -> int:
+    """Score a model on labelled videos: J&F by quarter of the sequence, or HOTA where the truth is tracks.
 
-    settings, videos = settings_with(memory), (dataset, sequence or [])
-    tracker = load(
-        model, weights=weights, device=device, dtype=dtype, size=size, max_objects=OBJECTS, settings=settings
-    )
+    Layouts: DAVIS; YouTube-VOS; MOT (boxes); MOTS (masks of many objects).
+    """
+    from .evaluating import Task, begin
+
+    videos = (dataset, sequence or [])
+    options = {"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size}
     if calibrate is not None:
-        fit_confidence(tracker, {"model": model, "weights": weights}, calibrate, videos)
-        return
-    methods: dict[str, Propagator] = {model: partial(predict_with_tracker, tracker.track)}
-    if baselines:
-        methods |= BASELINES
-    report = scored(methods, videos)
-    out.print(table(report))
-    if objects:
-        out.print(object_table(report))
-    if csv is not None:
-        csv.write_text(as_csv(report))
-    if json is not None:
-        json.write_bytes(as_json(report))
+        fit_confidence(loaded(options, memory), options, calibrate, videos)
+        return 0
+    task = Task(
+        dataset=dataset,
+        sequences=tuple(sequence or ()),
+        layout=layout,
+        model=model,
+        prompt=prompt,
+        streaming=streaming,
+        baselines=baselines,
+        opencv=opencv,
+        objects=objects,
+        csv=csv,
+        json=json,
+        worst=worst,
+        worst_count=worst_count,
+    )
+    return begin(task)(loaded(options, memory))
+
+
+def loaded(options: Mapping[str, Any], memory: str) -> Tracker:
+    """The tracker that the options name."""
+    from ..api import load
+
+    return load(**options, max_objects=OBJECTS, settings=settings_with(memory))
 
 
 def settings_with(memory: str) -> TrackerSettings:
@@ -90,6 +131,7 @@ def fit_confidence(tracker: Tracker, options: Mapping[str, object], file: Path, 
     from ..evaluation.calibrate import observe
     from ..validation import ConfigError
     from .calibrating import calibrate
+    from .evaluating import mistakes_told, progress_bar
 
     if file.suffix != ".json" or not file.absolute().parent.is_dir():
         raise ConfigError(f"--calibrate {file}: must be a FILE.json in a folder that is there")
@@ -98,35 +140,6 @@ def fit_confidence(tracker: Tracker, options: Mapping[str, object], file: Path, 
         raise ConfigError("--calibrate: a calibration belongs to a file of weights: give --weights FILE")
     plain = replace(tracker, settings=replace(tracker.settings, calibration=None))
     dataset, sequences = videos
-    seen = with_progress(lambda progress: observe(plain.track, dataset, progress, sequences))
+    with mistakes_told(), progress_bar() as show:
+        seen = observe(plain.track, dataset, show, sequences)
     calibrate(seen, str(options["model"]), weights, file)
-
-
-def scored(methods: Mapping[str, Propagator], videos: Videos) -> Report:
-    """The scores of all methods."""
-    from ..evaluation.evaluate import evaluate as run
-
-    dataset, sequences = videos
-    return with_progress(lambda progress: run(dataset, methods, progress, sequences))
-
-
-def with_progress(work: Callable[[Callable[[Progress], None]], T]) -> T:
-    """What `work` gives, with a progress bar meanwhile. Raises ConfigError for a wrong dataset."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-    from rich.progress import Progress as Bar
-
-    from ..validation import ConfigError
-    from .console import err
-
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
-    with Bar(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
-        task = bar.add_task("reading", total=None)
-
-        def show(at: Progress) -> None:
-            told = f"{at.sequence}: {at.method}"
-            bar.update(task, description=told, completed=at.done, total=at.total)
-
-        try:
-            return work(show)
-        except ValueError as error:
-            raise ConfigError(str(error)) from error

@@ -13,7 +13,7 @@ from .bench import bench
 from .check import check
 from .console import complain, configure_logging, is_debugging
 from .demo import demo
-from .evaluate import evaluate
+from .evaluate import EvalCommand, evaluate
 from .models import models
 from .run import EXAMPLES, run
 from .schema import schema
@@ -46,7 +46,7 @@ app.command(epilog=EXAMPLES)(run)
 app.command(epilog=SEGMENT_EXAMPLES)(segment)
 app.command()(models)
 app.command()(check)
-app.command("eval")(evaluate)
+app.command("eval", cls=EvalCommand)(evaluate)
 app.command()(bench)
 app.command()(train)
 app.command()(schema)

@@ -153,7 +153,7 @@ def resized(plane: Floats, size: tuple[int, int], interpolation: int) -> Floats:
 
 def winners(planes: Sequence[NDArray[Any]], ids: IndexMap) -> IndexMap:
     """The id with the highest of K planes (H, W) at each pixel, the lower id where they are equal."""
-    return np.asarray(ids[np.argmax(planes, axis=0)], np.uint8)
+    return np.asarray(ids[np.argmax(planes, axis=0)])
 
 
 def blank(image: Image) -> IndexMap:
@@ -167,7 +167,7 @@ def with_prompts(index_map: IndexMap, prompt: IndexMap | None) -> IndexMap:
 
 
 def ids_of(*index_maps: IndexMap) -> IndexMap:
-    """0 and every object id in the maps, ascending, (K,) uint8."""
+    """0 and every object id in the maps, ascending, (K,)."""
     return np.unique(np.concatenate([np.zeros(1, np.uint8), *map(np.ravel, index_maps)]))
 
 

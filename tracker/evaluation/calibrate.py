@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from keepsight.streams.types import Track
 
 from ..confidence import Calibration, Opinions, log_odds
-from .davis import Annotations, annotate, find_sequences, read_images
 from .evaluate import Progress
+from .labelled import Pictures, Truth, first_masks
+from .layouts import find_masks
 from .metrics import region_similarity
 from .propagator import IndexMap, as_prompts
 from .propagator import Track as Tracking
@@ -56,30 +57,32 @@ def observe(
 ) -> list[Observation]:
     """Every mask shown on the annotated frames of a dataset, first masks given. Raises ValueError as
     `evaluate` does, and for fewer than two sequences: none may judge itself."""
-    found = find_sequences(dataset, sequences).sequences
+    labelled = find_masks(dataset, sequences)
+    found = labelled.sequences
     if len(found) < 2:
         raise ValueError(f"{dataset}: calibration takes two labelled sequences: one judges the other")
     total, done = sum(len(sequence) for sequence in found), 0
     observations: list[Observation] = []
     for sequence in found:
-        annotations = annotate(sequence)
-        results = track(read_images(sequence), as_prompts(annotations.prompts()))
+        truth = labelled.annotate(sequence)
+        results = track(Pictures(sequence.images), as_prompts(first_masks(truth)))
         for frame, result in enumerate(results):
-            observations += in_frame(annotations, frame, result.tracks)
+            observations += in_frame(truth, frame, result.tracks)
             done += 1
             progress(Progress("calibrating", sequence.name, done, total))
     return observations
 
 
-def in_frame(annotations: Annotations, frame: int, tracks: Sequence[Track]) -> Iterator[Observation]:
+def in_frame(truth: Truth, frame: int, tracks: Sequence[Track]) -> Iterator[Observation]:
     """The masks of one frame, after the frame of their object's first mask."""
-    truth = annotations.map(frame)
-    if truth is None:
+    annotated = truth.map(frame)
+    if annotated is None:
         return
     for track in tracks:
-        if track.box is not None and frame > annotations.born[track.object_id]:
+        if track.box is not None and frame > truth.born[track.object_id]:
             opinions = Opinions(track.iou, track.presence, track.stability, track.margin)
-            yield Observation(annotations.sequence.name, opinions, track.confidence, is_right(track, truth))
+            right = is_right(track, annotated)
+            yield Observation(truth.sequence.name, opinions, track.confidence, right)
 
 
 def is_right(track: Track, truth: IndexMap) -> bool:

@@ -8,17 +8,28 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from math import nan
 from statistics import fmean
 from typing import Any, NamedTuple
 
 import orjson
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
+
+from .tracking_report import TRACKING_COLUMNS, TrackingReport
+from .wording import hundredfold, points
 
 QUARTERS = 4
 OVERALL = "all"
+SHOWN = {
+    "mask": "first masks given",
+    "box": "shown a box; baselines the first masks",
+    "click": "shown one click; baselines the first masks",
+    "clicks": "shown three clicks; baselines the first masks",
+}
+"""How objects were shown, by the name of the prompt."""
 
 
 class FrameScore(NamedTuple):
@@ -54,6 +65,15 @@ class ObjectScores:
         return tuple(score for score in self.frames if score.frame * QUARTERS // self.length == quarter)
 
 
+class Run(NamedTuple):
+    """What one method reached on one sequence of `frames` frames, and the seconds it took."""
+
+    method: str
+    objects: tuple[ObjectScores, ...]
+    frames: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class MethodScores:
     """What one method reached, and the seconds it took for `frames` frames, reading the pictures included."""
@@ -68,26 +88,45 @@ class MethodScores:
         """Frames/s."""
         return self.frames / self.seconds if self.seconds else nan
 
-    def with_sequence(self, objects: Iterable[ObjectScores], frames: int, seconds: float) -> MethodScores:
+    def with_run(self, run: Run) -> MethodScores:
         return replace(
             self,
-            objects=(*self.objects, *objects),
-            frames=self.frames + frames,
-            seconds=self.seconds + seconds,
+            objects=(*self.objects, *run.objects),
+            frames=self.frames + run.frames,
+            seconds=self.seconds + run.seconds,
         )
 
-    def of(self, sequence: str) -> tuple[ObjectScores, ...]:
-        """The objects of a sequence; of all for `OVERALL`."""
-        return tuple(scores for scores in self.objects if sequence in (OVERALL, scores.sequence))
+    def of(self, sequence: str, object_id: int | None = None) -> tuple[ObjectScores, ...]:
+        """The objects of a sequence; of all for `OVERALL`. Only the one named, if one is."""
+        return tuple(
+            scores
+            for scores in self.objects
+            if sequence in (OVERALL, scores.sequence) and object_id in (None, scores.object_id)
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """Several methods on the same sequences. `without_masks`: sequences that could not be scored."""
+    """Several methods on the same sequences. `without_masks`: sequences that could not be scored.
+
+    `prompt`: how objects were shown to the model. A method that was interrupted lacks its last sequences.
+    """
 
     dataset: str
     methods: tuple[MethodScores, ...]
     without_masks: tuple[str, ...] = ()
+    prompt: str = "mask"
+
+    @classmethod
+    def begin(
+        cls, dataset: str, methods: Iterable[str], without_masks: tuple[str, ...], prompt: str
+    ) -> Report:
+        """The report before anything was scored."""
+        return cls(dataset, tuple(MethodScores(name) for name in methods), without_masks, prompt)
+
+    def with_run(self, run: Run) -> Report:
+        methods = (one.with_run(run) if one.name == run.method else one for one in self.methods)
+        return replace(self, methods=tuple(methods))
 
     @property
     def sequences(self) -> tuple[str, ...]:
@@ -104,17 +143,29 @@ def quarter_score(objects: Iterable[ObjectScores], quarter: int) -> Score:
     return _mean(scores.in_quarter(quarter) for scores in objects)
 
 
+def overall(report: Report, method: str) -> str:
+    """The J&F of a method over all, as it is printed."""
+    (scores,) = (one for one in report.methods if one.name == method)
+    return points(mean_score(scores.objects).jf)
+
+
 def table(report: Report) -> Table:
     """One row per method: for each sequence, then for all. Quarters are J&F by quarter of the sequence."""
-    made = Table(title=f"J and F on {report.dataset}, first masks given", caption=_caption(report))
-    made.add_column("sequence")
-    made.add_column("method")
+    made = Table(
+        title=f"J and F on {report.dataset}, {SHOWN[report.prompt]}",
+        caption=_caption(report),
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    made.add_column("sequence", overflow="fold")
+    made.add_column("method", overflow="fold")
     for heading in ("J&F", "J", "F", *_quarter_names(), "frames/s"):
         made.add_column(heading, justify="right")
     for sequence in (*report.sequences, OVERALL):
         for row, method in enumerate(report.methods):
             rate = f"{method.rate:.1f}" if sequence == OVERALL else ""
-            cells = [_points(value) for value in _columns(method.of(sequence))]
+            cells = [points(value) for value in _columns(method.of(sequence))]
             last = row + 1 == len(report.methods)
             made.add_row("" if row else sequence, method.name, *cells, rate, end_section=last)
     return made
@@ -122,40 +173,51 @@ def table(report: Report) -> Table:
 
 def object_table(report: Report) -> Table:
     """One row per object, one column per method: J&F."""
-    made = Table(title="J&F by object")
-    made.add_column("sequence")
+    made = Table(title="J&F by object", box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    made.add_column("sequence", overflow="fold")
     made.add_column("object", justify="right")
     for method in report.methods:
         made.add_column(method.name, justify="right")
-    for scores in zip(*(method.objects for method in report.methods), strict=True):
-        cells = [_points(mean_score([one]).jf) for one in scores]
-        made.add_row(scores[0].sequence, str(scores[0].object_id), *cells)
+    for one in report.methods[0].objects:
+        same = (method.of(one.sequence, one.object_id) for method in report.methods)
+        cells = [points(mean_score(objects).jf) for objects in same]
+        made.add_row(one.sequence, str(one.object_id), *cells)
     return made
 
 
-def as_csv(report: Report) -> str:
+def as_csv(report: Report, tracking: TrackingReport | None = None) -> str:
     """Header `method,sequence,object,frames,J&F,J,F,Q1,Q2,Q3,Q4`: number of frames scored, J&F by quarter.
 
-    Rows with `all` for the object or the sequence are means.
+    Rows with `all` for the object or the sequence are means. With `tracking` these rows have its columns,
+    too.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "sequence", "object", "frames", "J&F", "J", "F", *_quarter_names()])
+    further = TRACKING_COLUMNS if tracking else ()
+    writer.writerow(["method", "sequence", "object", "frames", "J&F", "J", "F", *_quarter_names(), *further])
     for method in report.methods:
         for sequence, object_name, objects in _groups(method, report.sequences):
             scored = sum(len(scores.frames) for scores in objects)
-            cells = [_points(value) for value in _columns(objects)]
+            cells = [points(value) for value in _columns(objects)]
+            if tracking:
+                own = object_name != OVERALL
+                cells += [""] * len(further) if own else tracking.cells(method.name, sequence)
             writer.writerow([method.name, sequence, object_name, scored, *cells])
     return text.getvalue()
 
 
-def as_json(report: Report) -> bytes:
-    """The rows of the CSV, times 100, not rounded, null where nothing was scored; J and F by quarter too."""
+def as_json(report: Report, further: Mapping[str, Any]) -> bytes:
+    """The rows of the CSV, times 100, not rounded, null where nothing was scored; J and F by quarter too.
+
+    `further`: what else there is to tell, by name.
+    """
     return orjson.dumps(
         {
             "dataset": report.dataset,
+            "prompt": report.prompt,
             "without_masks": report.without_masks,
             "methods": [_method_json(method, report.sequences) for method in report.methods],
+            **further,
         },
         option=orjson.OPT_INDENT_2,
     )
@@ -176,7 +238,7 @@ def _method_json(method: MethodScores, sequences: Sequence[str]) -> dict[str, An
 
 def _score_json(score: Score) -> dict[str, float | None]:
     named = {"J&F": score.jf, "J": score.j, "F": score.f}
-    return {name: None if isnan(value) else 100 * value for name, value in named.items()}
+    return {name: hundredfold(value) for name, value in named.items()}
 
 
 def _groups(
@@ -204,11 +266,6 @@ def _quarter_names() -> list[str]:
 def _caption(report: Report) -> str | None:
     names = ", ".join(report.without_masks)
     return f"not scored, for want of masks: {names}" if names else None
-
-
-def _points(value: float) -> str:
-    """A score as the field prints it: times 100, one decimal."""
-    return "-" if isnan(value) else f"{100 * value:.1f}"
 
 
 def _mean(objects: Iterable[Sequence[FrameScore]]) -> Score:
