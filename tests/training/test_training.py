@@ -155,7 +155,9 @@ def test_a_mistake_in_a_recipe_is_told_in_one_line(pictures: Path, tmp_path: Pat
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**good, "learning_rat": 1}))
 
-    with pytest.raises(ValueError, match=r"unknown key 'learning_rat', did you mean 'learning_rate'") as error:
+    with pytest.raises(
+        ValueError, match=r"unknown key 'learning_rat', did you mean 'learning_rate'"
+    ) as error:
         read_recipe(path)
 
     assert "\n" not in str(error.value)
