@@ -316,7 +316,7 @@ def test_the_command_line_answers_what_is_missing_and_what_cannot_be_written(
     assert execute(["train", str(missing)]) == 2
     assert f"{tmp_path / 'discs'}: no such folder" in capsys.readouterr().err
     assert execute(["train", str(full)]) == 1
-    assert "cannot be written: Not a directory" in capsys.readouterr().err
+    assert f"{tmp_path / 'file' / 'out'}: Not a directory" in capsys.readouterr().err
 
 
 def test_ctrl_c_ends_with_130_after_a_checkpoint(

@@ -58,7 +58,7 @@ def train(
     except ValueError as error:
         raise ConfigError(str(error)) from None
     except OSError as error:
-        complain(f"{error.filename or read.output}: cannot be written: {error.strerror or error}")
+        complain(f"{error.filename or read.output}: {error.strerror or error}")
         return 1
     except KeyboardInterrupt:
         complain(f"interrupted: called again, it goes on from {read.output}")

@@ -98,6 +98,8 @@ class Recipe(Strict):
     start_from: str | None = None
     parts: tuple[Part, ...] = ()
     keep_norms: bool = False
+    """`start_from`: a model's name, or a file of weights; of the model's `parts` only those named learn, all
+    where none is; `keep_norms` leaves the statistics of batch norms as they are."""
     data: Data
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     prompts: PromptMix = PromptMix()
@@ -112,6 +114,7 @@ class Recipe(Strict):
     loaders: Annotated[int, Field(ge=0)] = 1
     checkpoint_every: Annotated[int, Field(gt=0)] = 200
     accumulate: Annotated[int, Field(gt=0)] = 1
+    """Batches to a step."""
     precision: Literal["float32", "bfloat16"] = "float32"
     device: str = "auto"
     self_training: SelfTraining = SelfTraining()

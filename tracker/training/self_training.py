@@ -85,18 +85,25 @@ def label_videos(
     kept = read_done(labels)
     for number, video in enumerate(videos, 1):
         if video.name not in kept:
-            for piece, images in enumerate(pieces_of(video, settings)):
-                name = f"{video.name}_{piece:02}"
-                if name not in kept:
-                    maps = label(images, teacher, settings)
-                    write_sequence(labels, name, images, maps)
-                    kept[name] = 0 if maps is None else int(maps.max())
-                    write_done(labels, kept)
-            kept[video.name] = 0
-            write_done(labels, kept)
+            label_video(video, labels, teacher, settings, kept)
         report(video, number, len(videos))
     if not any(kept.values()):
         raise ValueError(f"{folder}: in its {len(videos)} videos the model followed nothing there and back")
+
+
+def label_video(
+    video: Path, labels: Path, teacher: Teacher, settings: SelfTraining, kept: dict[str, int]
+) -> None:
+    """Label the pieces of a video that `kept` does not name yet, and write down there what came of each."""
+    for piece, images in enumerate(pieces_of(video, settings)):
+        name = f"{video.name}_{piece:02}"
+        if name not in kept:
+            maps = label(images, teacher, settings)
+            write_sequence(labels, name, images, maps)
+            kept[name] = 0 if maps is None else int(maps.max())
+            write_done(labels, kept)
+    kept[video.name] = 0
+    write_done(labels, kept)
 
 
 def is_labelled(folder: Path, labels: Path) -> bool:
