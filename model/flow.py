@@ -20,13 +20,19 @@ FARTHEST = 1.0
 
 
 def refined(now: Tensor, before: Tensor, flow: Tensor, rounds: int) -> Tensor:
-    """now and before: (B, 1, h, w) brightness; flow: (B, 2, h, w), a guess of where (x, y) each pixel of `now`
-    was in `before`, less its own place, in pixels: a better one."""
+    """now and before: (B, 1, h, w) brightness; flow: (B, 2, h, w), a guess of where (x, y) each pixel of
+    `now` was in `before`, less its own place, in pixels. Returns a better one."""
     for _ in range(rounds):
         was = warped(before, flow)
         along_x, along_y = slopes((was + now) / 2)
         change = now - was
-        products = (along_x * along_x, along_x * along_y, along_y * along_y, along_x * change, along_y * change)
+        products = (
+            along_x * along_x,
+            along_x * along_y,
+            along_y * along_y,
+            along_x * change,
+            along_y * change,
+        )
         xx, xy, yy, xt, yt = window_mean(torch.cat(products, dim=1)).unbind(1)
         xx, yy = xx + DAMPING, yy + DAMPING
         step = torch.stack((yy * xt - xy * yt, xx * yt - xy * xt), dim=1) / (xx * yy - xy * xy).unsqueeze(1)

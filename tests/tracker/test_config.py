@@ -14,7 +14,8 @@ from keepsight.tracker.deployment import prepare
 from keepsight.tracker.validation import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-DEPLOYMENTS = sorted(file for file in CONFIGS.glob("*.yaml") if not file.name.startswith("train_"))
+RECIPES = ("train_", "finetune")
+DEPLOYMENTS = sorted(file for file in CONFIGS.glob("*.yaml") if not file.name.startswith(RECIPES))
 ONE = "source: test://\nprompt: box=0,0,.5,.5\noutput: out.jsonl\n"
 
 

@@ -4,59 +4,35 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
-from keepsight.model.memory import MemoryLayout
-from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.tracker.training.batches import make_batch
 from keepsight.tracker.training.clips import SMALLEST, Clip, ClipSettings, make_clip, target_masks
+from keepsight.tracker.training.learner import learner_of
 from keepsight.tracker.training.library import Library, open_library
 from keepsight.tracker.training.prompting import corrections, draw_prompts
 from keepsight.tracker.training.recipe import PromptMix, Recipe, read_recipe
-from keepsight.tracker.training.train import Progress, train
+from keepsight.tracker.training.reports import Progress
+from keepsight.tracker.training.train import train
 from keepsight.tracker.training.unroll import unroll
+from tests.training.pictures import recipe_for, write_photos
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six photos of a bright disc on a dark, uneven ground, with their masks."""
+    """Six photos of a bright disc on a dark, uneven ground, with their masks: the set `discs`."""
     root = tmp_path_factory.mktemp("pictures")
-    random = np.random.default_rng(0)
-    for kind in ("images", "masks"):
-        (root / "discs" / kind).mkdir(parents=True)
-    for i in range(6):
-        image = random.integers(0, 90, (96, 128, 3), dtype=np.uint8)
-        mask = np.zeros((96, 128), np.uint8)
-        cv2.circle(mask, (int(random.integers(40, 90)), 48), 24, 1, -1)
-        image[mask > 0] = random.integers(120, 255, 3)
-        cv2.imwrite(str(root / "discs" / "images" / f"{i}.png"), image)
-        cv2.imwrite(str(root / "discs" / "masks" / f"{i}.png"), mask)
+    write_photos(root / "discs")
     return root
 
 
-def recipe_for(pictures: Path, output: Path, steps: int = 4) -> Recipe:
-    return Recipe.model_validate(
-        {
-            "model": "nano",
-            "output": output,
-            "data": {"root": pictures, "sets": {"discs": 1}},
-            "stages": [{"steps": steps, "sizes": [[64, 64]], "clips": 2, "frames": 3}],
-            "warm_up": 1,
-            "decay": 1,
-            "loaders": 0,
-            "checkpoint_every": 2,
-        }
-    )
-
-
 def library_of(pictures: Path, folder: Path) -> Library:
-    return open_library(pictures, {"discs": 1.0}, "", "", folder / "index.json")
+    return open_library(recipe_for(pictures, folder).data, folder / "index.json", folder / "labels")
 
 
 def a_clip(pictures: Path, folder: Path, seed: int) -> Clip:
@@ -128,15 +104,15 @@ def test_a_correction_clicks_where_the_mask_is_most_wrong() -> None:
 def test_the_loss_reaches_every_weight(pictures: Path, tmp_path: Path) -> None:
     recipe = recipe_for(pictures, tmp_path)
     mix = PromptMix(mask=0.5, box=0.25, points=0.25, corrected=1)
-    model = Nano(NANO, MemoryLayout(conditioning=1, recent=64, pointers=65)).train()
+    learner = learner_of(NANO)
     batch = make_batch(library_of(pictures, tmp_path), recipe, 0, 0)
 
     outcome = unroll(
-        model, batch, recipe.model_copy(update={"prompts": mix}), torch.Generator().manual_seed(0)
+        learner, batch, recipe.model_copy(update={"prompts": mix}), torch.Generator().manual_seed(0)
     )
     outcome.loss.backward()
 
-    unreached = {name for name, p in model.named_parameters() if p.grad is None}
+    unreached = {name for name, p in learner.network.named_parameters() if p.grad is None}
     assert unreached == set()
 
 
@@ -179,12 +155,14 @@ def test_a_mistake_in_a_recipe_is_told_in_one_line(pictures: Path, tmp_path: Pat
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({**good, "learning_rat": 1}))
 
-    with pytest.raises(ValueError, match=r"learning_rat.*known keys: .*learning_rate") as error:
+    with pytest.raises(
+        ValueError, match=r"unknown key 'learning_rat', did you mean 'learning_rate'"
+    ) as error:
         read_recipe(path)
 
     assert "\n" not in str(error.value)
 
 
 def test_pictures_that_are_missing_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="none of the sets discs holds photos"):
+    with pytest.raises(ValueError, match="discs: no such folder"):
         library_of(tmp_path, tmp_path)

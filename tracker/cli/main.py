@@ -19,6 +19,7 @@ from .run import EXAMPLES, run
 from .schema import schema
 from .segment import EXAMPLES as SEGMENT_EXAMPLES
 from .segment import segment
+from .train import EXAMPLES as TRAIN_EXAMPLES
 from .train import train
 
 EPILOG = (
@@ -48,7 +49,7 @@ app.command()(models)
 app.command()(check)
 app.command("eval", cls=EvalCommand)(evaluate)
 app.command()(bench)
-app.command()(train)
+app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command()(schema)
 
 

@@ -3,6 +3,7 @@ repeat."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from .clips import ClipSettings, make_clip, target_masks
+from .clips import ClipSettings, target_masks
 from .library import Library
+from .real_clips import draw_clip
 from .recipe import Recipe
 
 
@@ -24,13 +26,19 @@ class Batch(NamedTuple):
     targets: Tensor
     clip_of: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(field.to(device, non_blocking=True) for field in self))
 
-def make_batch(library: Library, recipe: Recipe, step: int, rank: int) -> Batch:
-    random = np.random.default_rng((recipe.seed, step, rank))
+
+def make_batch(library: Library, recipe: Recipe, index: int, rank: int) -> Batch:
+    """The `index`-th batch of a process; several make one step where a recipe accumulates."""
+    random = np.random.default_rng((recipe.seed, index, rank))
+    step = index // recipe.accumulate
     stage = recipe.stage_at(step)
-    size = stage.sizes[np.random.default_rng((recipe.seed, step)).integers(len(stage.sizes))]
+    sizes = recipe.sizes_of(stage)
+    size = sizes[np.random.default_rng((recipe.seed, step)).integers(len(sizes))]
     settings = ClipSettings(stage.frames, size, stage.objects)
-    clips = [make_clip(library, settings, random) for _ in range(stage.clips)]
+    clips = [draw_clip(library, settings, random) for _ in range(stage.clips)]
     clip_of = np.repeat(np.arange(len(clips)), [len(clip.targets) for clip in clips])
     return Batch(
         images=torch.from_numpy(np.stack([clip.images for clip in clips]))
@@ -42,7 +50,7 @@ def make_batch(library: Library, recipe: Recipe, step: int, rank: int) -> Batch:
 
 
 class Batches(IterableDataset[Batch]):
-    """The batches of one process from `first` on."""
+    """The batches of one process from the step `first` on."""
 
     def __init__(self, library: Library, recipe: Recipe, rank: int, first: int) -> None:
         self.library, self.recipe, self.rank, self.first = library, recipe, rank, first
@@ -51,8 +59,9 @@ class Batches(IterableDataset[Batch]):
         cv2.setNumThreads(1)
         worker = get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        for step in range(self.first + start, self.recipe.steps, stride):
-            yield make_batch(self.library, self.recipe, step, self.rank)
+        first, end = (step * self.recipe.accumulate for step in (self.first, self.recipe.steps))
+        for index in range(first + start, end, stride):
+            yield make_batch(self.library, self.recipe, index, self.rank)
 
 
 def load(library: Library, recipe: Recipe, rank: int, first: int) -> DataLoader[Batch]:
@@ -61,4 +70,10 @@ def load(library: Library, recipe: Recipe, rank: int, first: int) -> DataLoader[
         batch_size=None,
         num_workers=recipe.loaders,
         prefetch_factor=4 if recipe.loaders else None,
+        worker_init_fn=leave_signals,
     )
+
+
+def leave_signals(worker: int) -> None:
+    """Ctrl-C is the trainer's to hear, who lets the loaders go."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""What clips are made of: photos with instance masks, outlines, and photos and textures for backgrounds."""
+"""What clips are made of: photos with instance masks, labelled videos, outlines, and backgrounds."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from ..evaluation.labelled import LabelledSequence, read_index_map
+from .coco import Outlines, read_instances
+from .layouts import coco_files, labelled_videos, layout_of
+from .recipe import Data, Set
+
 Array = NDArray[np.uint8]
 IMAGE_ENDINGS = frozenset({".webp", ".jpg", ".jpeg", ".png", ".bmp"})
 log = logging.getLogger(__name__)
@@ -18,28 +23,45 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Photo:
-    """A picture file and its instance map (8-bit PNG, 0 background, 1..n instances), with the usable
-    instances."""
+    """A picture file and its instance map (an 8-bit PNG, 0 background, 1..n instances, or outlines), with the
+    usable instances."""
 
     image: Path
-    mask: Path
+    mask: Path | Outlines
     instances: tuple[int, ...]
+
+    def read(self) -> tuple[Array, Array]:
+        """The picture (H, W, 3) RGB and its instance map (H, W). Raises ValueError where they do not fit."""
+        image = read_rgb(self.image)
+        instances = self.mask.map() if isinstance(self.mask, Outlines) else read_map(self.mask)
+        if image.shape[:2] != instances.shape:
+            sizes = " and ".join(f"{shape[1]}x{shape[0]}" for shape in (image.shape, instances.shape))
+            raise ValueError(f"{self.image}: the picture and its mask are of unlike size: {sizes}")
+        return image, instances
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Photos by set, outlines, and background pictures. Files are read when a clip needs them."""
+    """Photos by set, labelled videos by set, outlines, and background pictures. Files are read when a clip
+    needs them. `real` in [0, 1]: how often a clip comes from a video."""
 
     sets: tuple[tuple[Photo, ...], ...]
     set_weights: tuple[float, ...]
     outlines: tuple[Path, ...]
     backgrounds: tuple[Path, ...]
+    videos: tuple[tuple[LabelledSequence, ...], ...] = ()
+    video_weights: tuple[float, ...] = ()
+    real: float = 0.0
 
     def photo(self, random: np.random.Generator) -> tuple[Array, Array, Photo]:
         """A photo (H, W, 3) RGB, its instance map (H, W), and what it is."""
         photos = self.sets[random.choice(len(self.sets), p=self.set_weights)]
         photo = photos[random.integers(len(photos))]
-        return read_rgb(photo.image), read_map(photo.mask), photo
+        return *photo.read(), photo
+
+    def video(self, random: np.random.Generator) -> LabelledSequence:
+        sequences = self.videos[random.choice(len(self.videos), p=self.video_weights)]
+        return sequences[random.integers(len(sequences))]
 
     def cutout(self, random: np.random.Generator) -> Array:
         """An object cut out of its photo, or an outline filled with a texture: (h, w, 4) RGB and alpha."""
@@ -62,36 +84,88 @@ class Library:
         return read_rgb(self.backgrounds[random.integers(len(self.backgrounds))])
 
 
-def open_library(root: Path, sets: dict[str, float], outlines: str, backgrounds: str, index: Path) -> Library:
-    """Index `root`: folders `images/<set>/{images,masks}` (weighted by `sets`), outlines and backgrounds.
+def open_library(data: Data, index: Path, labels: Path) -> Library:
+    """All that `data` names. Videos without labels are sought as labelled ones under `labels`.
 
-    Which instances are usable is kept in the file `index`, since finding out reads every mask.
+    Which instances of a photo are usable is kept in the file `index`, since finding out reads every mask.
+    Raises ValueError, in one line, for what is missing.
     """
     known = read_index(index)
-    found = {name: index_set(root / name, known) for name in sets}
+    photos: dict[str, tuple[Photo, ...]] = {}
+    videos: dict[str, tuple[LabelledSequence, ...]] = {}
+    for name, told in data.sets.items():
+        folder = data.root / name
+        match layout_of(folder, told.layout):
+            case "davis":
+                videos[name] = labelled_videos(folder)
+            case "unlabelled":
+                videos[name] = labelled_videos(labels / name)
+            case "coco":
+                photos[name] = coco_photos(name, folder, told, known)
+            case _:
+                photos[name] = index_set(name, folder, known)
     write_index(index, known)
-    usable = {name: photos for name, photos in found.items() if photos}
-    for name in sets.keys() - usable.keys():
-        log.warning("no usable photos in %s", root / name)
-    if not usable:
-        raise ValueError(f"{root}: none of the sets {', '.join(sets)} holds photos with masks")
-    weights = np.array([sets[name] for name in usable], dtype=float)
+    for name in [name for name, found in photos.items() if not found]:
+        log.warning("no usable photos in %s", data.root / name)
+        del photos[name]
+    if not photos and not videos:
+        raise ValueError(f"{data.root}: none of the sets {', '.join(data.sets)} holds photos with masks")
+    weigh = {name: told.weight for name, told in data.sets.items()}
+    every = sum(weigh[name] for name in (*photos, *videos))
     return Library(
-        sets=tuple(usable.values()),
-        set_weights=tuple(weights / weights.sum()),
-        outlines=tuple(pictures(root / outlines)) if outlines else (),
-        backgrounds=tuple(pictures(root / backgrounds)) if backgrounds else (),
+        sets=tuple(photos.values()),
+        set_weights=shares([weigh[name] for name in photos]),
+        outlines=named_pictures(data.root, data.outlines),
+        backgrounds=named_pictures(data.root, data.backgrounds),
+        videos=tuple(videos.values()),
+        video_weights=shares([weigh[name] for name in videos]),
+        real=sum(weigh[name] for name in videos) / every if photos else 1.0,
     )
 
 
-def index_set(folder: Path, known: dict[str, tuple[int, ...]]) -> tuple[Photo, ...]:
+def shares(weights: list[float]) -> tuple[float, ...]:
+    return tuple((np.array(weights, dtype=float) / sum(weights)).tolist()) if weights else ()
+
+
+def named_pictures(root: Path, name: str) -> tuple[Path, ...]:
+    """The pictures below a folder that a recipe names; none where it names none. ValueError where there are
+    none."""
+    found = tuple(pictures(root / name)) if name else ()
+    if name and not found:
+        raise ValueError(
+            f"{root / name}: looked for pictures ({', '.join(sorted(IMAGE_ENDINGS))}), found none"
+        )
+    return found
+
+
+def coco_photos(name: str, folder: Path, told: Set, known: dict[str, tuple[int, ...]]) -> tuple[Photo, ...]:
+    """The pictures of a COCO set that have usable instances. `known` as in `index_set`."""
+    file, images = coco_files(folder, told)
+    age = file.stat().st_mtime_ns
+    photos = []
+    for image, outlines in read_instances(file, images):
+        key = f"{name}/{image.name}@{age}"
+        if key not in known:
+            known[key] = usable_instances(outlines.map())
+        if known[key]:
+            photos.append(Photo(image, outlines, known[key]))
+    return tuple(photos)
+
+
+def index_set(name: str, folder: Path, known: dict[str, tuple[int, ...]]) -> tuple[Photo, ...]:
+    """The photos of a folder that have usable instances. What is `known` holds while the mask is as old."""
+    for part in ("images", "masks"):
+        if not (folder / part).is_dir():
+            raise ValueError(f"{folder}: looked for images/ and masks/, found no {part}/")
     photos = []
     for image in pictures(folder / "images"):
         mask = folder / "masks" / f"{image.stem}.png"
-        key = f"{folder.name}/{image.stem}"
-        if key not in known and mask.is_file():
+        if not mask.is_file():
+            continue
+        key = f"{name}/{image.stem}@{mask.stat().st_mtime_ns}"
+        if key not in known:
             known[key] = usable_instances(read_map(mask))
-        if known.get(key):
+        if known[key]:
             photos.append(Photo(image, mask, known[key]))
     return tuple(photos)
 
@@ -125,8 +199,8 @@ def read_rgb(path: Path) -> Array:
 def read_map(path: Path) -> Array:
     """(H, W) uint8 as stored: the palette index where there is a palette."""
     image = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if image is None or image.ndim != 2:
-        raise ValueError(f"{path}: not a grey 8-bit picture")
+    if image is None or image.ndim != 2 or image.dtype != np.uint8:
+        return read_index_map(path)
     return np.asarray(image, dtype=np.uint8)
 
 

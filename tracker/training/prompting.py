@@ -15,15 +15,20 @@ CLICKS = 3
 """Points a prompt can hold; a box takes two of them."""
 
 
+def draw(random: torch.Generator, like: Tensor, *shape: int) -> Tensor:
+    """Numbers in [0, 1) where `like` is; drawn on the CPU, so that a seed says the same on every device."""
+    return torch.rand(*shape, generator=random).to(like.device)
+
+
 def draw_prompts(truth: Tensor, mix: PromptMix, random: torch.Generator) -> Prompts:
     """A prompt for each true mask (N, h, w) in [0, 1], each of its own kind; masks come at twice the size."""
     n = len(truth)
-    kind = torch.rand(n, generator=random)
+    kind = draw(random, truth, n)
     as_mask, as_box = kind < mix.mask, (kind >= mix.mask) & (kind < mix.mask + mix.box)
     points, labels = clicks(truth > 0.5, random)
     corners = boxes(truth > 0.5, random)
     points = torch.where(as_box[:, None, None], F.pad(corners, (0, 0, 0, CLICKS - 2)), points)
-    box_labels = torch.tensor([2, 3] + [-1] * (CLICKS - 2)).expand(n, -1)
+    box_labels = torch.tensor([2, 3] + [-1] * (CLICKS - 2), device=truth.device).expand(n, -1)
     labels = torch.where(as_box[:, None], box_labels, labels)
     labels = torch.where(as_mask[:, None], -1, labels)
     masks = F.interpolate(truth.unsqueeze(1), scale_factor=2.0, mode="bilinear").squeeze(1)
@@ -35,10 +40,8 @@ def clicks(masks: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     n = len(masks)
     weight = depth(masks).flatten(1)
     points = places(weight.pow(2), masks.shape[-2:], CLICKS, random)
-    count = (
-        1 + (torch.rand(n, generator=random) < 0.4).long() + (torch.rand(n, generator=random) < 0.2).long()
-    )
-    labels = torch.where(torch.arange(CLICKS) < count[:, None], 1, -1)
+    count = 1 + (draw(random, masks, n) < 0.4).long() + (draw(random, masks, n) < 0.2).long()
+    labels = torch.where(torch.arange(CLICKS, device=masks.device) < count[:, None], 1, -1)
     return points, labels
 
 
@@ -50,9 +53,9 @@ def corrections(truth: Tensor, logits: Tensor, random: torch.Generator) -> Promp
     is_missed = missed.flatten(1).sum(1) >= extra.flatten(1).sum(1)
     weight = torch.where(is_missed[:, None, None], missed, extra).flatten(1)
     points = places(weight.pow(2), truth.shape[-2:], CLICKS, random)
-    labels = torch.full((len(truth), CLICKS), -1)
+    labels = torch.full((len(truth), CLICKS), -1, device=truth.device)
     labels[:, 0] = torch.where(weight.sum(1) > 0, is_missed.long(), -1)
-    none = torch.zeros(len(truth), dtype=torch.bool)
+    none = torch.zeros(len(truth), dtype=torch.bool, device=truth.device)
     blank = truth.new_zeros((len(truth), truth.shape[-2] * 2, truth.shape[-1] * 2))
     return Prompts(points, labels, blank, none)
 
@@ -71,7 +74,8 @@ def depth(masks: Tensor, rounds: int = 4) -> Tensor:
 def places(weight: Tensor, size: tuple[int, int] | torch.Size, count: int, random: torch.Generator) -> Tensor:
     """`count` places (x, y) in [0, 1] for each row, drawn by weight (N, h*w)."""
     h, w = size
-    index = torch.multinomial(weight + 1e-6, count, replacement=True, generator=random)
+    drawn = torch.multinomial(weight.cpu() + 1e-6, count, replacement=True, generator=random)
+    index = drawn.to(weight.device)
     return torch.stack((((index % w) + 0.5) / w, ((index // w) + 0.5) / h), dim=-1)
 
 
@@ -83,4 +87,4 @@ def boxes(masks: Tensor, random: torch.Generator) -> Tensor:
     y0, y1 = lines.argmax(1) / h, 1 - lines.flip(1).argmax(1) / h
     box = torch.stack((x0, y0, x1, y1), dim=1)
     side = torch.stack((x1 - x0, y1 - y0) * 2, dim=1)
-    return (box + side * (torch.rand(len(box), 4, generator=random) - 0.5) * 0.2).clamp(0, 1).view(-1, 2, 2)
+    return (box + side * (draw(random, box, len(box), 4) - 0.5) * 0.2).clamp(0, 1).view(-1, 2, 2)

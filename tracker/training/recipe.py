@@ -3,32 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from keepsight.model.models import MODELS, ModelConfig
+from keepsight.model.sam2_config import Sam2Config
+
+from ..build import NANO_STEP, configuration, sized
+from ..validation import ConfigError, unknown, words
+from .parts import Part
 
 Chance = Annotated[float, Field(ge=0, le=1)]
+Weight = Annotated[float, Field(gt=0)]
+Layout = Literal["auto", "photos", "coco", "davis", "unlabelled"]
+ASPECTS = ((1, 1), (1.25, 0.8), (0.8, 1.25))
+"""Height and width that Nano is trained at, in parts of its usual side, where a recipe does not say."""
 
 
 class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Set(Strict):
+    """How often a set is drawn from, against the others, and how it is laid out; `auto` looks.
+
+    photos: `images/` and `masks/`; coco: pictures in the folder `images` and a file `annotations` (both found
+    where they usually are if left out); davis: labelled videos, YouTube-VOS too; unlabelled: videos, which
+    the model labels itself.
+    """
+
+    weight: Weight = 1
+    layout: Layout = "auto"
+    images: str = ""
+    annotations: str = ""
+
+
+def with_weight(given: object) -> object:
+    """A set that is given as its weight alone."""
+    return {"weight": given} if isinstance(given, int | float) else given
+
+
 class Data(Strict):
-    """Where training pictures lie below `root`: `sets` maps folders of `images/` and `masks/` to weights."""
+    """What is trained on. `sets`: folders below `root` to their weights, or to all there is to say of one."""
 
     root: Path
-    sets: dict[str, Annotated[float, Field(gt=0)]]
+    sets: Annotated[dict[str, Annotated[Set, BeforeValidator(with_weight)]], Field(min_length=1)]
     outlines: str = ""
     backgrounds: str = ""
 
 
 class Stage(Strict):
-    """A stretch of training. `sizes` are (height, width) choices, multiples of 32, one drawn per step."""
+    """A stretch of training. `sizes` are (height, width) choices, one drawn per step: multiples of 32 for
+    Nano, one square for SAM 2; the model's usual ones if left out."""
 
     steps: Annotated[int, Field(gt=0)]
-    sizes: tuple[tuple[int, int], ...]
+    sizes: tuple[tuple[int, int], ...] = ()
     clips: Annotated[int, Field(gt=0)]
     frames: Annotated[int, Field(ge=2)]
     objects: Annotated[int, Field(gt=0)] = 3
@@ -45,13 +76,30 @@ class PromptMix(Strict):
     remembered_truth: Chance = 0.9
 
 
+class SelfTraining(Strict):
+    """How the model labels videos: pieces of `frames` frames, every `stride`-th, at most `pieces` of a video,
+    in which at most `objects` are tracked forwards and back, and kept where start and return have an IoU of
+    at least `agreement` and the mean confidence is at least `confidence`."""
+
+    frames: Annotated[int, Field(ge=2)] = 24
+    stride: Annotated[int, Field(ge=1)] = 2
+    pieces: Annotated[int, Field(ge=1)] = 4
+    objects: Annotated[int, Field(ge=1, le=16)] = 6
+    agreement: Chance = 0.75
+    confidence: Chance = 0.5
+
+
 class Recipe(Strict):
     """Everything that decides what a training run does. Times are in steps; one step sees one batch of clips
     per process. `reads`: the weight of the loss on what is read from memory, before it is decoded."""
 
-    model: Literal["nano"]
+    model: str
     output: Path
-    start_from: Path | None = None
+    start_from: str | None = None
+    parts: tuple[Part, ...] = ()
+    keep_norms: bool = False
+    """`start_from`: a model's name, or a file of weights; of the model's `parts` only those named learn, all
+    where none is; `keep_norms` leaves the statistics of batch norms as they are."""
     data: Data
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     prompts: PromptMix = PromptMix()
@@ -66,6 +114,41 @@ class Recipe(Strict):
     clip_gradient: Annotated[float, Field(gt=0)] = 1.0
     loaders: Annotated[int, Field(ge=0)] = 1
     checkpoint_every: Annotated[int, Field(gt=0)] = 200
+    accumulate: Annotated[int, Field(gt=0)] = 1
+    """Batches to a step."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    device: str = "auto"
+    self_training: SelfTraining = SelfTraining()
+
+    @model_validator(mode="after")
+    def check_model(self) -> Self:
+        """Raises ValueError for a model that is not known, or that cannot take the sizes given."""
+        if self.model not in MODELS:
+            raise ValueError(f"model: {unknown(self.model, 'model', MODELS)}")
+        configuration = self.configuration
+        for size in {size for stage in self.stages for size in stage.sizes}:
+            if isinstance(configuration, Sam2Config) and size != (configuration.image_size,) * 2:
+                raise ValueError(f"sizes: {self.model} takes one square size, the same in all stages")
+            if any(side < 1 or side % NANO_STEP for side in size):
+                raise ValueError(f"sizes: {size} are not multiples of {NANO_STEP}")
+        return self
+
+    @property
+    def configuration(self) -> ModelConfig:
+        """The network's, at the input size that it is trained at."""
+        given = next((stage.sizes[0] for stage in self.stages if stage.sizes), None)
+        usual = configuration(self.model)
+        return sized(usual, given[0]) if given and isinstance(usual, Sam2Config) else usual
+
+    def sizes_of(self, stage: Stage) -> tuple[tuple[int, int], ...]:
+        """The (height, width) choices of a stage."""
+        if stage.sizes:
+            return stage.sizes
+        configuration = self.configuration
+        if isinstance(configuration, Sam2Config):
+            return ((configuration.image_size, configuration.image_size),)
+        side = configuration.image_side / NANO_STEP
+        return tuple((round(side * h) * NANO_STEP, round(side * w) * NANO_STEP) for h, w in ASPECTS)
 
     @property
     def steps(self) -> int:
@@ -85,17 +168,40 @@ class Recipe(Strict):
         return self.learning_rate * min(rise, fall)
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Raises ValueError, in one line, for a file that is not a recipe."""
+def read_recipe(path: Path, start_from: str | None = None) -> Recipe:
+    """The recipe in a file; `start_from`: a model or a file of weights to take instead of the recipe's.
+
+    Raises ConfigError, a ValueError in one line, for a file that is not a recipe.
+    """
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text()))
-    except FileNotFoundError:
-        raise ValueError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if start_from is not None and isinstance(given, dict):
+            given["start_from"] = start_from
+            given["model"] = start_from if start_from in MODELS else given.get("model")
+        return Recipe.model_validate(given)
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise ValueError(
-            f"{path}: {where}: {first['msg']}; known keys: {', '.join(Recipe.model_fields)}"
-        ) from None
+        raise ConfigError(f"{path}: {complaint(error)}") from None
+
+
+KEYS: dict[str, type[Strict]] = {
+    "data": Data,
+    "sets": Set,
+    "stages": Stage,
+    "prompts": PromptMix,
+    "self_training": SelfTraining,
+}
+"""What stands below a key of a recipe."""
+
+
+def complaint(error: ValidationError) -> str:
+    """The first thing that is wrong, with the keys that are known at that place."""
+    first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    place = [str(part) for part in first["loc"]]
+    if first["type"] != "extra_forbidden":
+        return ": ".join(filter(None, (".".join(place), words(first))))
+    inside = next((KEYS[part] for part in place[-2::-1] if part in KEYS), Recipe)
+    return f"{'.'.join(place)}: {unknown(place[-1], 'key', inside.model_fields)}"

@@ -3,103 +3,108 @@ torchrun."""
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from keepsight.model.memory import MemoryLayout
-from keepsight.model.nano import Nano
-from keepsight.model.nano_config import NANO
-
-from .batches import load
+from ..build import choose_device
+from .batches import Batch, load
+from .checkpoint import WEIGHTS, Run, begin_with, starting_weights
+from .learner import learner_of
 from .library import open_library
+from .parts import train_only
 from .recipe import Recipe
+from .reports import Progress, Report
 from .unroll import Outcome, unroll
 
 log = logging.getLogger(__name__)
-COLUMNS = ("step", "loss", "iou", "prompted_iou", "learning_rate", "clips", "seconds")
+LABELS = "labels"
+"""The folder in a run's output with what the model labelled itself."""
+
+Held = Callable[[], AbstractContextManager[None]]
+"""Inside its block Ctrl-C waits, so that a step is done whole."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What one step reports. `clips`: seen by all processes so far; `seconds`: since this process started."""
-
-    step: int
-    loss: float
-    iou: float
-    prompted_iou: float
-    learning_rate: float
-    clips: int
-    seconds: float
-
-
-def train(recipe: Recipe, report: Callable[[Progress], None]) -> Path:
+def train(recipe: Recipe, report: Report, held: Held = nullcontext) -> Path:
     """Train from the newest checkpoint in `recipe.output`, or from the start; returns the file of the
     weights.
 
-    Under torchrun every process calls this; the first one writes. Raises ValueError for data that is missing.
+    Under torchrun every process calls this; the first one writes, also when it is interrupted. Raises
+    ValueError, in one line, for data that is missing, and OSError where nothing can be written.
     """
-    rank, world = join_processes()
-    torch.manual_seed(recipe.seed)
-    model = Nano(NANO, MemoryLayout(conditioning=1, recent=64, pointers=65)).train()
-    optimizer = torch.optim.AdamW(
-        grouped(model, recipe.weight_decay), lr=recipe.learning_rate, betas=(0.9, 0.98)
-    )
-    if recipe.start_from is not None:
-        begin_with(model, load_file(recipe.start_from))
-    average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    device = own_device(recipe.device)
+    rank, world = join_processes(device)
     recipe.output.mkdir(parents=True, exist_ok=True)
-    first = resume(recipe.output / "checkpoint.pt", model, optimizer, average)
+    run = begin(recipe, device)
     index = recipe.output / f"index{rank}.json"
-    library = open_library(
-        recipe.data.root, recipe.data.sets, recipe.data.outlines, recipe.data.backgrounds, index
-    )
+    library = open_library(recipe.data, index, recipe.output / LABELS)
+    batches = iter(load(library, recipe, rank, run.step))
     started = time.monotonic()
-    for step, batch in enumerate(load(library, recipe, rank, first), first):
-        random = torch.Generator().manual_seed(hash((recipe.seed, step, rank)) % 2**63)
-        rate = recipe.learning_rate_at(step)
-        outcome = update(model, optimizer, rate, recipe, unroll(model, batch, recipe, random))
-        blend(average, model, min(recipe.average, (step + 1) / (step + 10)))
+    try:
+        while run.step < recipe.steps:
+            with held():
+                step, rate = run.step, recipe.learning_rate_at(run.step)
+                outcome = take_step(run, recipe, batches, device, rank)
+                if rank == 0:
+                    clips = run.step * recipe.accumulate * recipe.stage_at(step).clips * world
+                    report(summarised(step, outcome, rate, clips, time.monotonic() - started))
+                    if run.step % recipe.checkpoint_every == 0 or run.step == recipe.steps:
+                        run.save(recipe.output)
+    except KeyboardInterrupt:
         if rank == 0:
-            seen = (step + 1) * len(batch.images) * world
-            report(summarised(step, outcome, rate, seen, time.monotonic() - started))
-            if (step + 1) % recipe.checkpoint_every == 0 or step + 1 == recipe.steps:
-                save(recipe.output, step + 1, model, optimizer, average)
-    return recipe.output / "weights.safetensors"
+            run.save(recipe.output)
+        raise
+    except ValueError as error:
+        raise ValueError(in_one_line(error)) from error
+    return recipe.output / WEIGHTS
 
 
-def join_processes() -> tuple[int, int]:
+def begin(recipe: Recipe, device: torch.device) -> Run:
+    """The run of a recipe where it was left, or before its first step."""
+    torch.manual_seed(recipe.seed)
+    learner = learner_of(recipe.configuration, recipe.reads)
+    if (file := starting_weights(recipe)) is not None:
+        begin_with(learner.network, file, recipe.model)
+    train_only(learner.network, recipe.parts, keep_norms=recipe.keep_norms)
+    learner.network.to(device)
+    groups = grouped(learner.network, recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate, betas=(0.9, 0.98))
+    average = {name: value.detach().clone() for name, value in learner.network.state_dict().items()}
+    run = Run(learner, optimizer, average)
+    run.resume(recipe.output)
+    return run
+
+
+def own_device(wanted: str) -> torch.device:
+    """Under torchrun, each process its own GPU where there are any."""
+    device = choose_device(wanted)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if device.type == "cuda" else device
+
+
+def join_processes(device: torch.device) -> tuple[int, int]:
     """This process's rank and how many there are, from torchrun's environment."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    elif world > 1:
+        torch.set_num_threads(1)
     if world > 1 and not dist.is_initialized():
-        dist.init_process_group("gloo")
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
     return int(os.environ.get("RANK", "0")), world
-
-
-def begin_with(model: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Take over the weights whose names and shapes fit; the rest keep their random start."""
-    own = model.state_dict()
-    fitting = {
-        name: value for name, value in weights.items() if name in own and own[name].shape == value.shape
-    }
-    model.load_state_dict(fitting, strict=False)
-    log.info("%d of %d tensors taken over, the others start at random", len(fitting), len(own))
 
 
 def grouped(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels, none for norms and biases; scalars (logarithms of how sharply
     keys match) have far to go and learn ten times as fast."""
-    parameters = list(model.parameters())
+    parameters = [p for p in model.parameters() if p.requires_grad]
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay, "pace": 1.0},
         {"params": [p for p in parameters if p.ndim == 1], "weight_decay": 0.0, "pace": 1.0},
@@ -107,20 +112,34 @@ def grouped(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     ]
 
 
-def update(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rate: float, recipe: Recipe, outcome: Outcome
-) -> Outcome:
-    optimizer.zero_grad(set_to_none=True)
-    outcome.loss.backward()  # type: ignore[no-untyped-call]
-    share_gradients(model.parameters())
-    norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_gradient)
-    if not bool(torch.isfinite(norm)):
+def take_step(run: Run, recipe: Recipe, batches: Iterator[Batch], device: torch.device, rank: int) -> Outcome:
+    """One change of the weights, by the mean gradient of as many batches as the recipe accumulates."""
+    run.optimizer.zero_grad(set_to_none=True)
+    outcomes = []
+    for index in range(run.step * recipe.accumulate, (run.step + 1) * recipe.accumulate):
+        random = torch.Generator().manual_seed(hash((recipe.seed, index, rank)) % 2**63)
+        batch = next(batches).to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            outcome = unroll(run.learner, batch, recipe, random)
+        (outcome.loss / recipe.accumulate).backward()  # type: ignore[no-untyped-call]
+        outcomes.append(Outcome(*(value.detach() for value in outcome)))
+    update(run, recipe)
+    run.step += 1
+    return Outcome(*(torch.stack(values).mean() for values in zip(*outcomes, strict=True)))
+
+
+def update(run: Run, recipe: Recipe) -> None:
+    """Follow the gradient, and let the averaged weights follow the weights."""
+    share_gradients(p for p in run.network.parameters() if p.requires_grad)
+    norm = nn.utils.clip_grad_norm_(run.network.parameters(), recipe.clip_gradient)
+    if bool(torch.isfinite(norm)):
+        rate = recipe.learning_rate_at(run.step)
+        for group in run.optimizer.param_groups:
+            group["lr"] = rate * group["pace"]
+        run.optimizer.step()
+    else:
         log.warning("a step was left out: its gradient was not finite")
-        return outcome
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group["pace"]
-    optimizer.step()
-    return outcome
+    blend(run.average, run.network, min(recipe.average, (run.step + 1) / (run.step + 10)))
 
 
 def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -147,54 +166,12 @@ def blend(average: dict[str, Tensor], model: nn.Module, keep: float) -> None:
             average[name].copy_(value)
 
 
-def save(
-    folder: Path, step: int, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-) -> None:
-    """A checkpoint to resume from and the averaged weights, each written whole or not at all."""
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "average": average,
-    }
-    torch.save(state, folder / "checkpoint.part")
-    (folder / "checkpoint.part").replace(folder / "checkpoint.pt")
-    save_file({name: value.contiguous() for name, value in average.items()}, folder / "weights.part")
-    (folder / "weights.part").replace(folder / "weights.safetensors")
-
-
-def resume(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]) -> int:
-    """Load a checkpoint where there is one; the step to go on with."""
-    if not path.is_file():
-        return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    average.update(state["average"])
-    return int(state["step"])
-
-
 def summarised(step: int, outcome: Outcome, rate: float, clips: int, seconds: float) -> Progress:
-    loss, iou, prompted = (float(value.detach()) for value in outcome)
+    loss, iou, prompted = (float(value) for value in outcome)
     return Progress(step, loss, iou, prompted, rate, clips, seconds)
 
 
-def csv_log(path: Path, every: int = 20) -> Callable[[Progress], None]:
-    """A reporter that appends the mean of every `every` steps to a CSV file."""
-    pending: list[Progress] = []
-
-    def report(progress: Progress) -> None:
-        pending.append(progress)
-        if len(pending) < every:
-            return
-        means = [sum(getattr(p, column) for p in pending) / every for column in COLUMNS[1:4]]
-        row = (progress.step, *means, progress.learning_rate, progress.clips, progress.seconds)
-        is_new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if is_new:
-                writer.writerow(COLUMNS)
-            writer.writerow([f"{value:.5g}" if isinstance(value, float) else value for value in row])
-        pending.clear()
-
-    return report
+def in_one_line(error: ValueError) -> str:
+    """What is wrong, without the trace that a loader's process adds."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[-1].removeprefix("ValueError: ")

@@ -9,14 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from keepsight.model.memory import NO_OBJECT_LOGIT, Entry, Memory
-from keepsight.model.nano import Nano
-from keepsight.model.nano_decoder import Decoded
+from keepsight.model.memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout
 from keepsight.model.video_predictor import ImageFeatures
 
 from .batches import Batch
-from .losses import loss_of, loss_of_reads, reached_iou
-from .prompting import corrections, draw_prompts
+from .learner import Answer, Learner, View
+from .losses import reached_iou
+from .prompting import corrections, draw, draw_prompts
 from .recipe import Recipe
 
 
@@ -29,78 +28,87 @@ class Outcome(NamedTuple):
     prompted: Tensor
 
 
-def unroll(model: Nano, batch: Batch, recipe: Recipe, random: torch.Generator) -> Outcome:
-    frames = encode_clip(model, batch)
-    losses, logits, found = prompted_frame(model, frames[0], batch, recipe, random)
-    prompted = mean_iou(found, batch.targets[:, 0])
-    entries = [entry_of(model, frames[0], batch, logits)]
-    for t in range(1, len(frames)):
-        memory = joined(entries, corrupted(logits, recipe.corrupted, random))
-        motion = model.motion(frames[t], frames[t - 1])
-        evidence = model.evidence(frames[t], batch.clip_of, memory, motion)
-        decoded = model.decoder(frames[t], batch.clip_of, evidence)
-        moved = model.moved(motion, batch.targets[:, t - 1].unsqueeze(1), batch.clip_of)
-        read = loss_of_reads(evidence, moved, batch.targets[:, t])
-        losses.append(loss_of(decoded, batch.targets[:, t]) + recipe.reads * read)
-        found = decoded.logits.masked_fill((decoded.presence < 0)[:, None, None], NO_OBJECT_LOGIT)
+def unroll(learner: Learner, batch: Batch, recipe: Recipe, random: torch.Generator) -> Outcome:
+    views = views_of(learner, batch)
+    losses, answer, prompted = prompted_frame(learner, views[0], batch.targets[:, 0], recipe, random)
+    entries = [learner.remember(views[0], answer, prompted=True)]
+    logits, found = answer.logits, prompted
+    for t in range(1, len(views)):
+        memory = joined(entries, corrupted(logits, recipe.corrupted, random), learner.layout)
+        answer = learner.propagate(views[t], memory, batch.targets[:, t - 1], batch.targets[:, t])
+        losses.append(answer.loss)
+        found = answer.logits.masked_fill((answer.presence < 0)[:, None, None], NO_OBJECT_LOGIT)
         logits = found
-        entries.append(entry_of(model, frames[t], batch, corrupted(found, recipe.corrupted, random)))
-    return Outcome(torch.stack(losses).mean(), mean_iou(found, batch.targets[:, -1]), prompted)
+        drifted = answer._replace(logits=corrupted(found, recipe.corrupted, random))
+        entries.append(learner.remember(views[t], drifted, prompted=False))
+    at_first, at_last = mean_iou(prompted, batch.targets[:, 0]), mean_iou(found, batch.targets[:, -1])
+    return Outcome(torch.stack(losses).mean(), at_last, at_first)
 
 
-def encode_clip(model: Nano, batch: Batch) -> list[ImageFeatures]:
-    """The features of each frame of B clips, all encoded in one batch."""
+def views_of(learner: Learner, batch: Batch) -> list[View]:
+    """The frames of B clips, all encoded in one batch."""
     b, t = batch.images.shape[:2]
-    every = model.encode_image(batch.images.flatten(0, 1).float() / 255)
+    every = learner.encode(batch.images.flatten(0, 1).float() / 255)
     levels = [level.view(b, t, *level.shape[1:]) for level in every.levels]
-    return [ImageFeatures(tuple(level[:, i] for level in levels)) for i in range(t)]
+    frames = [ImageFeatures(tuple(level[:, i] for level in levels)) for i in range(t)]
+    return [View(now, batch.clip_of, before) for now, before in zip(frames, [None, *frames], strict=False)]
 
 
 def prompted_frame(
-    model: Nano, features: ImageFeatures, batch: Batch, recipe: Recipe, random: torch.Generator
-) -> tuple[list[Tensor], Tensor, Tensor]:
-    """Losses, the logits to be remembered, and the logits found in frame 0."""
-    truth = batch.targets[:, 0]
+    learner: Learner, view: View, truth: Tensor, recipe: Recipe, random: torch.Generator
+) -> tuple[list[Tensor], Answer, Tensor]:
+    """Losses, the answer to be remembered, and the logits found in frame 0."""
     prompts = draw_prompts(truth, recipe.prompts, random)
-    last = torch.full_like(truth, NO_OBJECT_LOGIT)
-    found = model.segment(features, batch.clip_of, last, prompts)
-    losses = [loss_of(found, truth)]
+    answer = learner.condition(view, None, prompts, truth)
+    losses = [answer.loss]
     if torch.rand((), generator=random) < recipe.prompts.corrected:
-        clicks = corrections(truth, found.logits.detach(), random)
-        last = torch.where(prompts.has_mask[:, None, None], rough(truth, random), found.logits.detach())
-        found = model.segment(features, batch.clip_of, last, clicks)
-        losses.append(loss_of(found, truth))
+        clicks = corrections(truth, answer.logits.detach(), random)
+        found = answer.logits.detach()
+        last = torch.where(prompts.has_mask[:, None, None], rough(truth, random), found)
+        answer = learner.condition(view, last, clicks, truth)
+        losses.append(answer.loss)
     true = truth * 20 - 10
-    use_truth = prompts.has_mask | (
-        torch.rand(len(truth), generator=random) < recipe.prompts.remembered_truth
+    use_truth = prompts.has_mask | (draw(random, truth, len(truth)) < recipe.prompts.remembered_truth)
+    remembered = answer._replace(
+        logits=torch.where(use_truth[:, None, None], true, answer.logits),
+        presence=torch.where(use_truth, 10.0, answer.presence),
     )
-    return losses, torch.where(use_truth[:, None, None], true, found.logits), found.logits
+    return losses, remembered, answer.logits
 
 
-def entry_of(model: Nano, features: ImageFeatures, batch: Batch, logits: Tensor) -> Entry:
-    scores = logits.new_ones(len(logits))
-    prediction = model.with_pointer(features, batch.clip_of, Decoded(logits, scores, scores))
-    return model.remember(features, batch.clip_of, prediction, torch.zeros(len(logits), dtype=torch.bool))
+def joined(entries: list[Entry], last: Tensor, layout: MemoryLayout) -> Memory:
+    """A memory of a clip: its prompted frame in the first slot, then room for more, then the newest."""
+    slots = laid_out(len(entries), layout.conditioning, layout.recent)
+    pointers = laid_out(len(entries), layout.conditioning, layout.pointers - layout.conditioning)
+    nothing = Entry(torch.zeros_like(entries[0].features), torch.zeros_like(entries[0].pointer))
+    held = [*entries, nothing]  # EMPTY is -1, the last
+    return Memory(
+        features=torch.stack([held[i].features for i in slots], dim=1),
+        written=torch.tensor(slots, device=last.device).expand(len(last), -1),
+        pointers=torch.stack([held[i].pointer for i in pointers], dim=1),
+        pointed=torch.tensor(pointers, device=last.device).expand(len(last), -1),
+        logits=last,
+        worth=torch.zeros(len(last), len(slots), device=last.device),
+    )
 
 
-def joined(entries: list[Entry], last: Tensor) -> Memory:
-    """A memory whose first slot is the prompted frame, all slots written."""
-    features = torch.stack([entry.features for entry in entries], dim=1)
-    pointers = torch.stack([entry.pointer for entry in entries], dim=1)
-    written = torch.arange(len(entries)).expand(len(last), -1)
-    return Memory(features, written, pointers, written, last, torch.zeros(written.shape))
+def laid_out(frames: int, conditioning: int, recent: int) -> list[int]:
+    """The frame in each slot: the first, EMPTY where others could have been prompted, and at most `recent` of
+    the newest."""
+    return [0, *[EMPTY] * (conditioning - 1), *range(max(1, frames - recent), frames)]
 
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     """With this chance for each object, the mask with a blob added or a part taken away, as drift would have
     it."""
     n, h, w = logits.shape
-    centre, radius = torch.rand(n, 2, generator=random), 0.03 + 0.12 * torch.rand(n, generator=random)
-    y = (torch.arange(h).view(1, h, 1) / h - centre[:, 1, None, None]) / radius[:, None, None]
-    x = (torch.arange(w).view(1, 1, w) / w - centre[:, 0, None, None]) / radius[:, None, None]
+    centre, radius = draw(random, logits, n, 2), 0.03 + 0.12 * draw(random, logits, n)
+    rows, columns = (torch.arange(side, device=logits.device) / side for side in (h, w))
+    y = (rows.view(1, h, 1) - centre[:, 1, None, None]) / radius[:, None, None]
+    x = (columns.view(1, 1, w) - centre[:, 0, None, None]) / radius[:, None, None]
     blob = (x.square() + y.square()) < 1
-    hit = (torch.rand(n, generator=random) < chance)[:, None, None] & blob
-    value = torch.where(torch.rand(n, generator=random) < 0.5, 6.0, -6.0)
+    hit = (draw(random, logits, n) < chance)[:, None, None] & blob
+    value = torch.where(draw(random, logits, n) < 0.5, 6.0, -6.0)
     return torch.where(hit, value[:, None, None], logits)
 
 
@@ -109,7 +117,7 @@ def rough(truth: Tensor, random: torch.Generator) -> Tensor:
     true = truth.unsqueeze(1)
     worn = -F.max_pool2d(-true, 5, 1, 2)
     grown = F.max_pool2d(true, 5, 1, 2)
-    mask = torch.where((torch.rand(len(truth), generator=random) < 0.5)[:, None, None, None], worn, grown)
+    mask = torch.where((draw(random, truth, len(truth)) < 0.5)[:, None, None, None], worn, grown)
     return corrupted(mask.squeeze(1) * 20 - 10, 0.7, random)
 
 
