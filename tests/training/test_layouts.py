@@ -12,12 +12,13 @@ from pycocotools import mask as coco_mask
 
 from keepsight.streams import rle
 from keepsight.streams.sinks.masks import encode_png
+from keepsight.tracker.training.batches import load
 from keepsight.tracker.training.clips import ClipSettings
 from keepsight.tracker.training.layouts import layout_of
 from keepsight.tracker.training.library import Library, open_library, read_map
 from keepsight.tracker.training.real_clips import draw_clip, draw_frames, real_clip
 from keepsight.tracker.training.recipe import Data
-from tests.training.pictures import SIZE, disc, write_photos, write_video
+from tests.training.pictures import SIZE, disc, recipe_for, write_photos, write_video
 
 SETTINGS = ClipSettings(frames=4, size=(64, 64), objects=3)
 
@@ -179,6 +180,20 @@ def test_frames_are_in_order_evenly_apart_and_turn_back_in_a_short_video() -> No
         (0, 1, 2, 1, 0, 1),
         (2, 1, 0, 1, 2, 1),
     ]
+
+
+def test_loaders_start_after_pictures_were_resized_in_several_threads(tmp_path: Path) -> None:
+    """As the model's labelling does; ending OpenCV's threads in a forked process waited for ever."""
+    write_video(tmp_path / "discs")
+    recipe = recipe_for(tmp_path, tmp_path, loaders=1)
+    library = open_library(recipe.data, tmp_path / "index.json", tmp_path / "labels")
+    cv2.setNumThreads(4)
+    cv2.resize(np.zeros((2000, 2000, 3), np.uint8), (1500, 1500))
+
+    loader = load(library, recipe, 0, 0)
+    loader.timeout = 60
+
+    assert next(iter(loader)).images.shape == (2, 3, 3, 64, 64)
 
 
 def test_videos_and_photos_are_mixed_by_weight(tmp_path: Path) -> None:

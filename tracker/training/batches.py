@@ -56,7 +56,6 @@ class Batches(IterableDataset[Batch]):
         self.library, self.recipe, self.rank, self.first = library, recipe, rank, first
 
     def __iter__(self) -> Iterator[Batch]:
-        cv2.setNumThreads(1)
         worker = get_worker_info()
         start, stride = (worker.id, worker.num_workers) if worker else (0, 1)
         first, end = (step * self.recipe.accumulate for step in (self.first, self.recipe.steps))
@@ -65,6 +64,7 @@ class Batches(IterableDataset[Batch]):
 
 
 def load(library: Library, recipe: Recipe, rank: int, first: int) -> DataLoader[Batch]:
+    cv2.setNumThreads(1)  # before the loaders are forked: a pool of threads cannot be ended in a copy of it
     return DataLoader(
         Batches(library, recipe, rank, first),
         batch_size=None,
