@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .image_predictor import ImagePrediction, ImagePrompts
-from .layers import ConvNorm
+from .layers import ConvNorm, columns_in_use, holds_everywhere
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, NanoDecoder, ObjectPointer
@@ -80,7 +80,7 @@ class Nano(nn.Module):
         given = prompts.has_mask & (prompts.labels == -1).all(1)
         mask = (shrunk(prompts.masks, last) * 20 - 10).to(last.dtype)
         told = Decoded(mask, torch.ones_like(mask[:, 0, 0]), torch.full_like(mask[:, 0, 0], 10.0))
-        if bool(given.all()):
+        if holds_everywhere(given):
             return self.with_pointer(features, image_of, told)
         found = self.segment(features, image_of, last, prompts)
         chosen = (
@@ -162,10 +162,10 @@ class Nano(nn.Module):
         fine, coarse = (seen_by(level, image_of) for level in features.levels[3:5])
         written = memory.written != EMPTY
         remembered = memory.features
-        if not bool((used := written.any(0)).all()):
-            written, remembered = written[:, used], remembered[:, used]
+        if not holds_everywhere(used := written.any(0)):
+            written, remembered = (slots[:, columns_in_use(used)] for slots in (written, remembered))
         keys, values, fine_keys, fine_values = torch.split(remembered, list(self.config.channels), dim=2)
-        first = max(1, int((memory.written[:, : self.layout.conditioning] != EMPTY).any(0).sum()))
+        first = self.prompted_slots(memory)
         trusted, every = unless_all(written[:, :first]), unless_all(written)
         last = memory.logits.sigmoid().unsqueeze(1)
         moved, finest, unlike = self.moved(motion, last, image_of)
@@ -183,6 +183,12 @@ class Nano(nn.Module):
         )
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
+
+    def prompted_slots(self, memory: Memory) -> int:
+        """How many conditioning slots are to be read."""
+        if torch.compiler.is_compiling():
+            return self.layout.conditioning
+        return max(1, int((memory.written[:, : self.layout.conditioning] != EMPTY).any(0).sum()))
 
     def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The last masks (N, 1, H/2, W/2) as they have moved since, at stride 8 and at stride 2, and how
@@ -216,7 +222,7 @@ def quarters(remembered: Tensor) -> Tensor:
 
 def unless_all(usable: Tensor) -> Tensor | None:
     """None where every slot is usable: attention without a mask is quicker."""
-    return None if bool(usable.all()) else usable
+    return None if holds_everywhere(usable) else usable
 
 
 def draw(prompts: Prompts, before: Tensor) -> Tensor:
