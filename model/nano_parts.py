@@ -30,8 +30,8 @@ class Levels(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Features and keys as in `Levels`; points, labels, masks, has_mask: as in `Prompts`; prior: (N, H/2, W/2)
-    logits of the mask to be corrected, -10 everywhere where there is none."""
+    """Features and keys as in `Levels`; points, labels, masks, has_mask: as in `Prompts`; prior:
+    (N, H/2, W/2) logits of the mask to be corrected, -10 everywhere where there is none."""
 
     features_4: Tensor
     features_8: Tensor
@@ -48,7 +48,8 @@ class Ask(NamedTuple):
 
 class Follow(NamedTuple):
     """Features and keys as in `Levels`, and two keys of the frame before; features, written, pointers,
-    pointed, logits: as in `Memory`. Of an object without a prompted frame nothing can be told."""
+    pointed: as in `Memory`; last_logits: its logits. Of an object without a prompted frame nothing can be
+    told."""
 
     features_4: Tensor
     features_8: Tensor

@@ -28,8 +28,8 @@ class Levels(NamedTuple):
 
 
 class Recall(NamedTuple):
-    """coarse: as in `Levels`; features, written, pointers, pointed: as in `Memory`; frame: () int64, the index
-    of the present one."""
+    """coarse: as in `Levels`; features, written, pointers, pointed: as in `Memory`; frame: () int64, the
+    index of the present one."""
 
     coarse: Tensor
     features: Tensor
@@ -46,9 +46,9 @@ class Scene(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """scene: as in `Scene`; finest, fine: as in `Levels`; points, labels: as in `Prompts`, with as many columns
-    as there are; prior: (N, H/4, W/4) logits of a mask to start from, heard where has_prior (N,) bool;
-    ambiguous: (N,) bool, prompts of at most one point, to which several masks may be the answer."""
+    """scene: as in `Scene`; finest, fine: as in `Levels`; points, labels: as in `Prompts`; prior:
+    (N, H/4, W/4) logits of a mask to start from, heard where has_prior (N,) bool; ambiguous: (N,) bool,
+    prompts of at most one point, to which several masks may be the answer."""
 
     scene: Tensor
     finest: Tensor
@@ -72,8 +72,8 @@ class Answer(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """coarse: as in `Levels`; logits, presence: as in `Prediction`; prompted: (N,) bool, whose mask comes from
-    a user's prompt."""
+    """coarse: as in `Levels`; logits, presence: as in `Prediction`; prompted: (N,) bool, whose mask comes
+    from a user's prompt."""
 
     coarse: Tensor
     logits: Tensor

@@ -30,7 +30,7 @@ def evaluate(
     model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
     weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
     sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence; repeatable")] = None,
     baselines: Annotated[bool, typer.Option(help="Run the baselines, too")] = True,

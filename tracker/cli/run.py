@@ -51,7 +51,7 @@ def run(
     model: Annotated[str | None, typer.Option(help="See keepsight models; nano by default")] = None,
     weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N")] = None,
-    dtype: Annotated[str | None, typer.Option(help="auto, float32 or bfloat16")] = None,
+    dtype: Annotated[str | None, typer.Option(help="auto, float32, bfloat16 or int8")] = None,
     backend: Annotated[str | None, typer.Option(help="auto or torch")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
     max_objects: Annotated[int | None, typer.Option(help="Objects at once, 16 by default")] = None,

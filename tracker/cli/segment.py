@@ -72,7 +72,7 @@ def segment(
     model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
     weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N")] = "auto",
-    dtype: Annotated[str, typer.Option(help="auto, float32 or bfloat16")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or int8")] = "auto",
     size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
 ) -> int:
     """Segment what you show in a picture, or everything in it; for a folder, the same in each picture.
