@@ -99,6 +99,7 @@ def quantise(network: Nano | Sam2) -> None:
     Nano's objects are one batch, in which a common scale would let one change another: there it is the image
     encoder alone.
     """
+    heavy: list[nn.Module]
     if isinstance(network, Nano):
         heavy = [network.image_encoder.stages, network.image_encoder.downs]
     else:

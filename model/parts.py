@@ -6,7 +6,7 @@ They follow the four verbs of `VideoPredictor`. What lies between them, the memo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +23,6 @@ DRAWS = 2
 """How many inputs are drawn for each part. The last conditioning slot is empty in the second only."""
 FRAME = 100
 """The index of the frame that is drawn; what is remembered came before."""
-
-I = TypeVar("I", bound=tuple[Tensor, ...])  # noqa: E741
 
 
 class Image(NamedTuple):
@@ -49,8 +47,8 @@ class Part(nn.Module):
         self,
         name: str,
         network: nn.Module,
-        compute: Callable[[Any, I], tuple[Tensor, ...]],
-        samples: tuple[I, ...],
+        compute: Callable[[Any, Any], tuple[Tensor, ...]],
+        samples: tuple[tuple[Tensor, ...], ...],
         outputs: tuple[str, ...],
     ) -> None:
         super().__init__()
@@ -67,7 +65,8 @@ class Part(nn.Module):
         return fields
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.compute(self.network, type(self.samples[0])(*inputs)))
+        kind: Any = type(self.samples[0])
+        return tuple(self.compute(self.network, kind(*inputs)))
 
 
 class Draw(NamedTuple):

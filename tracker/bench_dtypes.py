@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from time import perf_counter
@@ -19,9 +19,8 @@ from .evaluation.metrics import region_similarity
 from .state import initial
 from .step import step
 
-REFERENCE = "float32"
-ON_CPU = (REFERENCE, "bfloat16", "int8")
-ON_GPU = (REFERENCE, "bfloat16")
+ON_CPU = ("float32", "bfloat16", "int8")
+ON_GPU = ("float32", "bfloat16")
 
 
 class Stepped(NamedTuple):
@@ -30,6 +29,17 @@ class Stepped(NamedTuple):
     seconds: float
     result: Result
     logits: Tensor
+
+
+class Beside(NamedTuple):
+    """A frame's step beside float32's. ratio: float32's time by its own; ious: of each object's two masks;
+    largest, mean: absolute differences of the logits."""
+
+    seconds: float
+    ratio: float
+    ious: tuple[float, ...]
+    largest: float
+    mean: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +62,11 @@ def dtypes_of(device: torch.device) -> tuple[str, ...]:
 
 
 def compare(models: Mapping[str, VideoPredictor], drawn: Drawn) -> list[Precision]:
-    """Every model by its dtype, float32 among them. They take turns frame by frame, so that whatever else the
+    """Every model by its dtype, float32 first. They take turns frame by frame, so that whatever else the
     machine does slows all alike."""
     turns = zip(*(steps(model, drawn) for model in models.values()), strict=True)
-    columns = dict(zip(models, zip(*turns, strict=True), strict=True))
-    reference = columns[REFERENCE]
-    return [precision(dtype, column, reference) for dtype, column in columns.items()]
+    compared = [[beside(own, turn[0]) for own in turn] for turn in turns]
+    return [precision(dtype, column) for dtype, *column in zip(models, *compared, strict=True)]
 
 
 def steps(model: VideoPredictor, drawn: Drawn) -> Iterator[Stepped]:
@@ -72,21 +81,27 @@ def steps(model: VideoPredictor, drawn: Drawn) -> Iterator[Stepped]:
         yield Stepped(took, result, state.memory.logits.float().cpu().clone())
 
 
-def precision(dtype: str, column: tuple[Stepped, ...], reference: tuple[Stepped, ...]) -> Precision:
-    pairs = list(zip(column, reference, strict=True))
-    timed = pairs[WARM_UP:]
-    apart = [(own.logits - other.logits).abs() for own, other in pairs]
-    return Precision(
-        dtype=dtype,
-        seconds=median(own.seconds for own, _ in timed),
-        ratio=median(other.seconds / own.seconds for own, other in timed),
-        iou=fmean(iou for own, other in pairs for iou in overlaps(own.result, other.result)),
-        largest=max(float(each.max()) for each in apart),
-        mean=fmean(float(each.mean()) for each in apart),
+def beside(own: Stepped, reference: Stepped) -> Beside:
+    apart = (own.logits - reference.logits).abs()
+    return Beside(
+        seconds=own.seconds,
+        ratio=reference.seconds / own.seconds,
+        ious=tuple(
+            region_similarity(one.mask, other.mask)
+            for one, other in zip(own.result.tracks, reference.result.tracks, strict=True)
+        ),
+        largest=float(apart.max()),
+        mean=float(apart.mean()),
     )
 
 
-def overlaps(result: Result, reference: Result) -> Iterator[float]:
-    """The IoU of every object's mask in both."""
-    for own, other in zip(result.tracks, reference.tracks, strict=True):
-        yield region_similarity(own.mask, other.mask)
+def precision(dtype: str, frames: Sequence[Beside]) -> Precision:
+    timed = frames[WARM_UP:]
+    return Precision(
+        dtype=dtype,
+        seconds=median(frame.seconds for frame in timed),
+        ratio=median(frame.ratio for frame in timed),
+        iou=fmean(iou for frame in frames for iou in frame.ious),
+        largest=max(frame.largest for frame in frames),
+        mean=fmean(frame.mean for frame in frames),
+    )
