@@ -19,7 +19,6 @@ from keepsight.model.models import ModelConfig, build
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.model.sam2 import Sam2
-from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import PerceiverConfig, RepVitConfig, Sam2Config
 from keepsight.tracker.exporting import compare, difference, export, parts_of
 from tests.tracker.networks import network
