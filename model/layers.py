@@ -86,6 +86,18 @@ def sine_times(times: Tensor, channels: int) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
+def holds_everywhere(condition: Tensor) -> bool:
+    """Whether a shortcut may be taken, since all of `condition` (…) bool holds. Never while a network is
+    traced, to be exported or compiled: what comes of that takes any input."""
+    return not torch.compiler.is_compiling() and bool(condition.all())
+
+
+def columns_in_use(used: Tensor) -> Tensor | slice:
+    """An index of the columns that some row uses, `used` (T,) bool. Of all while a network is traced: what
+    comes of that has fixed shapes."""
+    return slice(None) if torch.compiler.is_compiling() else used
+
+
 def of_objects(per_image: Tensor, image_of: Tensor) -> Tensor:
     """(N, …) the row of `per_image` (B, …) that each object is in; a view where there is only one image."""
     if len(per_image) == 1:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import RopeAttention, rotations
-from .layers import of_objects, sine_positions
+from .layers import columns_in_use, holds_everywhere, of_objects, sine_positions
 from .memory import EMPTY, Memory
 from .perceiver import remembered_rotations
 from .sam2_config import Sam2Config
@@ -81,7 +81,7 @@ class Slots(NamedTuple):
     ages: Tensor
 
 
-def recent_slots(written: Tensor, conditioning: int, frame: int) -> Slots:
+def recent_slots(written: Tensor, conditioning: int, frame: int | Tensor) -> Slots:
     """The slots a frame reads: what was written before it, recent frames only while they are recent.
 
     written: (N, S) int64, the frame each slot holds, conditioning slots first. A recent frame's age is its
@@ -97,7 +97,7 @@ def recent_slots(written: Tensor, conditioning: int, frame: int) -> Slots:
 
 def memory_tokens(places: Tensor, times: Tensor, slots: Slots, memory: Memory) -> MemoryTokens:
     """The feature slots of a memory as tokens. places: (h * w, C); times: (N, S, C), what says when."""
-    used = slots.keep.any(dim=0)
+    used = columns_in_use(slots.keep.any(dim=0))
     values = memory.features[:, used].to(times.dtype).flatten(3).transpose(2, 3)
     keys = values + places + times[:, used, None]
     return MemoryTokens(values.flatten(1, 2), keys.flatten(1, 2), hidden(slots.keep[:, used], len(places)), 0)
@@ -105,17 +105,17 @@ def memory_tokens(places: Tensor, times: Tensor, slots: Slots, memory: Memory) -
 
 def pointer_tokens(times: Tensor, slots: Slots, memory: Memory) -> MemoryTokens:
     """The object pointers of a memory as tokens of width C, D / C tokens for each. times: (N, P, C)."""
-    used = slots.keep.any(dim=0)
+    used = columns_in_use(slots.keep.any(dim=0))
     pieces = memory.pointers.shape[2] // times.shape[2]
     values = memory.pointers[:, used].to(times.dtype).reshape(len(times), -1, pieces, times.shape[2])
     keys = values + times[:, used, None]
     keep = hidden(slots.keep[:, used], pieces)
-    return MemoryTokens(values.flatten(1, 2), keys.flatten(1, 2), keep, pieces * int(used.sum()))
+    return MemoryTokens(values.flatten(1, 2), keys.flatten(1, 2), keep, pieces * values.shape[1])
 
 
 def hidden(keep: Tensor, tokens: int) -> Tensor | None:
     """(N, S * tokens) bool from (N, S), or None where nothing is to be hidden."""
-    return None if bool(keep.all()) else keep.repeat_interleave(tokens, dim=1)
+    return None if holds_everywhere(keep) else keep.repeat_interleave(tokens, dim=1)
 
 
 def join(features: MemoryTokens, pointers: MemoryTokens) -> MemoryTokens:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .flow import warped
 from .image_predictor import ImagePrediction, ImagePrompts
-from .layers import ConvNorm
+from .layers import ConvNorm, holds_everywhere
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, Moved, NanoDecoder, ObjectPointer
@@ -90,7 +90,7 @@ class Nano(nn.Module):
         given = prompts.has_mask & (prompts.labels == -1).all(1)
         mask = (shrunk(prompts.masks, last) * 20 - 10).to(last.dtype)
         told = Decoded(mask, torch.ones_like(mask[:, 0, 0]), torch.full_like(mask[:, 0, 0], 10.0))
-        if bool(given.all()):
+        if holds_everywhere(given):
             return self.with_pointer(features, image_of, told)
         found = self.segment(features, image_of, last, prompts)
         chosen = (
@@ -130,7 +130,7 @@ class Nano(nn.Module):
     ) -> list[Tensor]:
         """Values (N, value, h, w) and (N, fine_value, 2h, 2w) of this very frame, read in it."""
         fine_key, key = (seen_by(level, image_of).unsqueeze(1) for level in features.levels[3:5])
-        held = held_frames(image_of, torch.zeros((len(image_of), 1), dtype=torch.int64))
+        held = held_frames(image_of, torch.zeros_like(image_of).unsqueeze(1))
         fine_query, query = features.levels[3:5]
         return [
             read(query, key, value.unsqueeze(1), held, 1)[0],

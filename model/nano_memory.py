@@ -63,15 +63,22 @@ class ValueEncoder(nn.Module):
 
 class Held(NamedTuple):
     """A remembered frame and who remembers it: image, which of the B images is of its stream; rows and slots:
-    (P,) int64, the objects and their slots."""
+    (P,) int64, the objects and their slots; counts: whether it is there at all, (1,), None where that is
+    known."""
 
     image: int
     rows: Tensor
     slots: Tensor
+    counts: Tensor | None = None
 
 
 def held_frames(image_of: Tensor, written: Tensor) -> list[Held]:
-    """Every frame that some object remembers, once: image_of (N,), written (N, M)."""
+    """Every frame that some object remembers, once: image_of (N,), written (N, M). In a compiled graph, which
+    must not depend on what they are, every slot of every object, all of one image."""
+    if torch.compiler.is_compiling():
+        places = [(row, slot) for row in range(written.shape[0]) for slot in range(written.shape[1])]
+        one = [(torch.tensor([row]), torch.tensor([slot])) for row, slot in places]
+        return [Held(0, row, slot, written[row, slot] != EMPTY) for row, slot in one]
     holders: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for row, (image, frames) in enumerate(zip(image_of.tolist(), written.tolist(), strict=True)):
         for slot, frame in enumerate(frames):
@@ -100,9 +107,10 @@ def read(
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
     sums = values.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
-    for image, rows, slots in held:
+    for image, rows, slots, counts in held:
         key, shown = (with_ones(x) for x in (keys[rows[0], slots[0]], values[rows, slots]))
         found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
+        found = found if counts is None else found * counts
         sums = sums.index_put((rows, (slots >= trusted).long()), found, accumulate=True)
     first, others = sums.unbind(1)
     return mean_read(first, (h, w)), mean_read(first + others, (h, w))

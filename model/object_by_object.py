@@ -23,13 +23,14 @@ V = TypeVar("V", bound=Callable[..., Any])
 def object_by_object(verb: V) -> V:
     """The verb, asked for each of the N objects alone where that is on a CPU.
 
-    There arithmetic is what takes time, not calls. On a GPU, where calls do, and while gradients are
-    recorded, all objects are one batch, equal up to the order of sums.
+    There arithmetic is what takes time, not calls. On a GPU, where calls do, while gradients are recorded,
+    and while a network is traced, all objects are one batch, equal up to the order of sums.
     """
 
     @wraps(verb)
     def asked(model: Any, features: ImageFeatures, image_of: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if image_of.device.type != "cpu" or torch.is_grad_enabled():
+        together = torch.is_grad_enabled() or torch.compiler.is_compiling()
+        if image_of.device.type != "cpu" or together:
             return verb(model, features, image_of, *args, **kwargs)
         said = []
         for row in range(len(image_of)):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .layers import LayerNorm2d
+from .layers import LayerNorm2d, columns_in_use, holds_everywhere
 from .sam2_config import Sam2Config
 
 PADDING = -1
@@ -78,7 +78,7 @@ class PromptEncoder(nn.Module):
         keep[:, 0] |= ~keep.any(dim=1)
         keep[:, -1] = True
         tokens = torch.where((labels == PADDING)[..., None], self.not_a_point, self.placed(points, labels))
-        return PromptTokens(tokens, None if bool(keep.all()) else keep)
+        return PromptTokens(tokens, None if holds_everywhere(keep) else keep)
 
     def placed(self, points: Tensor, labels: Tensor) -> Tensor:
         """(N, T, D): where each point is and what it means."""
@@ -87,14 +87,14 @@ class PromptEncoder(nn.Module):
     def masks(self, logits: Tensor, has_mask: Tensor) -> Tensor:
         """(N or 1, D, h, w) of mask prompts: logits (N, 1, H/4, W/4), heard where `has_mask` (N,) bool."""
         nothing = self.no_mask[..., None, None]
-        if not has_mask.any():
+        if holds_everywhere(~has_mask):
             return nothing.expand(1, -1, *self.grid)
         return torch.where(has_mask[:, None, None, None], self.mask_embed(logits), nothing)
 
 
 def pad_points(points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Drop the columns nobody uses, but leave one; then add a column of padding."""
-    used = (labels != PADDING).any(dim=0)
+    used = columns_in_use((labels != PADDING).any(dim=0))
     points, labels = points[:, used], labels[:, used]
     columns = 1 if labels.shape[1] else 2
     points = torch.cat([points, points.new_zeros(len(points), columns, 2)], dim=1)

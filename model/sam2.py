@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from .image_encoder import ImageEncoder
 from .image_predictor import ImagePrediction, ImagePrompts
-from .layers import MLP, of_objects, sine_times
-from .mask_decoder import MaskDecoder, choose
+from .layers import MLP, holds_everywhere, of_objects, sine_times
+from .mask_decoder import Candidates, MaskDecoder, choose
 from .memory import EMPTY, Entry, Memory, MemoryLayout, MemoryShape
 from .memory_attention import MemoryAttention, Slots, join, memory_tokens, pointer_tokens, recent_slots
 from .memory_encoder import MemoryEncoder
@@ -143,7 +143,7 @@ class Sam2(nn.Module):
         return Entry(self.perceiver(encoded), prediction.pointer)
 
     def recall(
-        self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, wanted: Tensor
+        self, features: ImageFeatures, image_of: Tensor, frame: int | Tensor, memory: Memory, wanted: Tensor
     ) -> Tensor:
         """(N, D, h, w): the coarsest features as each object knows them from its memory.
 
@@ -152,16 +152,21 @@ class Sam2(nn.Module):
         slots = recent_slots(memory.written, self.layout.conditioning, frame)
         top = features.levels[-1]
         known = slots.keep.any(dim=1) & wanted
-        if bool(known.all()):
+        if holds_everywhere(known):
             return self.attend(top, image_of, frame, memory, slots)
         scene = of_objects(top, image_of) + self.no_memory[..., None, None]
+        if torch.compiler.is_compiling():
+            attended = self.attend(top, image_of, frame, memory, slots)
+            return torch.where(known[:, None, None, None], attended, scene)
         if bool(known.any()):
             some = Slots(*(field[known] for field in slots))
             rows = Memory(*(field[known] for field in memory))
             scene[known] = self.attend(top, image_of[known], frame, rows, some)
         return scene
 
-    def attend(self, top: Tensor, image_of: Tensor, frame: int, memory: Memory, slots: Slots) -> Tensor:
+    def attend(
+        self, top: Tensor, image_of: Tensor, frame: int | Tensor, memory: Memory, slots: Slots
+    ) -> Tensor:
         """(N, D, h, w): the coarsest features after attention to N memories that all hold something."""
         frames = memory_tokens(self.places, self.times_of_frames(slots), slots, memory)
         pointed = recent_slots(memory.pointed, self.layout.conditioning, frame)
@@ -176,7 +181,7 @@ class Sam2(nn.Module):
         index[:, : self.layout.conditioning] = timeless
         return self.frame_times[index]
 
-    def times_of_pointers(self, slots: Slots, pointed: Tensor, frame: int) -> Tensor:
+    def times_of_pointers(self, slots: Slots, pointed: Tensor, frame: int | Tensor) -> Tensor:
         """(N, P, C): an embedding of how long ago each pointer was made, 1 being the length of the ring."""
         like = self.frame_times
         if self.pointer_time is None:
@@ -202,6 +207,10 @@ class Sam2(nn.Module):
         dense = self.prompt_encoder.masks(*self.mask_prompts(prompts, memory))
         finest, fine = (of_objects(level, image_of) for level in features.levels[:2])
         candidates = self.mask_decoder(scene + dense, self.prompt_encoder.positions, tokens, finest, fine)
+        return self.believed(candidates, ambiguous)
+
+    def believed(self, candidates: Candidates, ambiguous: Tensor) -> Prediction:
+        """One candidate for each of N objects; ambiguous: (N,) bool as in `choose`."""
         choice = choose(candidates, ambiguous)
         present = (candidates.presence > 0)[:, None]
         return Prediction(

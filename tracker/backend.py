@@ -13,18 +13,34 @@ import time
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+
+from keepsight.model.nano import Nano
+from keepsight.model.nano_image_encoder import NanoImageEncoder
+from keepsight.model.sam2 import Sam2
+
+from .validation import ConfigError
+from .weights import cache
 
 log = logging.getLogger(__name__)
 TOLERANCE = 1e-3
 """How far a compiled encoder may be from PyTorch's, as a share of the largest feature."""
 
 
-def is_installed() -> bool:
-    return find_spec("openvino") is not None
+def encode_with(backend: str, network: Nano | Sam2) -> None:
+    """Let `backend` encode the network's images: `auto` is PyTorch. Raises ConfigError where it cannot."""
+    if backend != "openvino":
+        return
+    if find_spec("openvino") is None:
+        raise ConfigError("--backend openvino: not installed: pip install 'keepsight[openvino]'")
+    weight = next(network.parameters())
+    if not (isinstance(network, Nano) and weight.device.type == "cpu" and weight.dtype == torch.float32):
+        raise ConfigError("--backend openvino: is for nano, in float32, on a CPU; use --backend torch")
+    encoder = OpenVinoEncoder(network.image_encoder, cache() / "openvino")
+    network.image_encoder = cast(NanoImageEncoder, encoder)
 
 
 class OpenVinoEncoder(nn.Module):

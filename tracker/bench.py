@@ -31,25 +31,37 @@ WARM_UP = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Scene:
-    """Frames that are drawn once, and a file of them; `cues` show every object of the first."""
+class Drawn:
+    """Frames that are drawn once; `cues` show every object of the first."""
 
-    file: Path
     frames: tuple[Frame, ...]
     cues: tuple[Cue, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Scene(Drawn):
+    """Frames that lie in a file as well."""
+
+    file: Path
+
+
 def draw_scene(folder: Path, size: tuple[int, int], objects: int, count: int) -> Scene:
     """`count` frames of `size` (height, width), in memory and as H.264 in `folder`."""
+    drawn = draw(size, objects, count)
+    file = folder / f"{objects}.mp4"
+    encode(file, drawn.frames)
+    return Scene(drawn.frames, drawn.cues, file)
+
+
+def draw(size: tuple[int, int], objects: int, count: int) -> Drawn:
+    """`count` frames of `size` (height, width), in memory."""
     source = SyntheticSource(f"test://?objects={objects}&frames={count}&size={size[1]}x{size[0]}&fps={RATE}")
     images = [source.scene.image(index / RATE) for index in range(count)]
     frames = tuple(
         Frame(image, index, 0, index / RATE, index / RATE, "generated", monotonic())
         for index, image in enumerate(images)
     )
-    file = folder / f"{objects}.mp4"
-    encode(file, frames)
-    return Scene(file, frames, boxes_of_truth(source))
+    return Drawn(frames, boxes_of_truth(source))
 
 
 def measurements(model: VideoPredictor, scene: Scene) -> Iterator[tuple[str, Summary]]:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import torch
 
+from keepsight.model.int8 import quantise
 from keepsight.model.models import MODELS, ModelConfig, build
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NanoConfig
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import Sam2Config
 
+from .backend import encode_with
 from .calibration import find_calibration
 from .config import Engine
 from .settings import TrackerSettings
@@ -22,6 +24,8 @@ from .weights import find_weights
 
 SEED = 0
 """Of the weights of a model that has none of its own."""
+INT8 = "int8"
+"""Weights of the heavy parts in int8, everything else in float32."""
 NANO_STEP = 32
 """The side of Nano's input is a multiple of this."""
 
@@ -33,7 +37,11 @@ def load_predictor(engine: Engine) -> Nano | Sam2:
     network = with_weights(engine.model, sized(configuration(engine.model), engine.size), engine.weights)
     network.eval().requires_grad_(False)
     network.fuse()
-    return network.to(device=device, dtype=dtype)
+    if engine.dtype == INT8:
+        quantise(network)
+    network = network.to(device=device, dtype=dtype)
+    encode_with(engine.backend, network)
+    return network
 
 
 def weights_of(engine: Engine) -> Path | None:
@@ -92,7 +100,17 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 on a GPU and float32 on a CPU."""
+    """What is not quantised is in this. `auto` is bfloat16 on a GPU and float32 on a CPU. Raises ConfigError
+    where int8 cannot be."""
     if wanted == "auto":
         wanted = "bfloat16" if device.type == "cuda" else "float32"
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[wanted]
+    if wanted == INT8:
+        check_int8(device)
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def check_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise ConfigError(f"--dtype {INT8}: only on a CPU: use --dtype bfloat16, or --device cpu")
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        raise ConfigError(f"--dtype {INT8}: this build of PyTorch lacks oneDNN: use --dtype float32")

@@ -62,8 +62,8 @@ class Engine(_Frozen):
     model: str = "nano"
     weights: Path | None = None
     device: Annotated[str, like(r"auto|cpu|cuda(:\d+)?", "auto, cpu, cuda or cuda:N")] = "auto"
-    dtype: Annotated[str, one_of("auto", "float32", "bfloat16", later=("int8",))] = "auto"
-    backend: Annotated[str, one_of("auto", "torch", later=("compile", "openvino"))] = "auto"
+    dtype: Annotated[str, one_of("auto", "float32", "bfloat16", "int8")] = "auto"
+    backend: Annotated[str, one_of("auto", "torch", "openvino", later=("compile",))] = "auto"
     size: Annotated[int, Field(ge=64, le=4096)] | None = None
 
 

@@ -190,7 +190,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "huge"], f"unknown model 'huge'. Known: {KNOWN}"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "sam2.1-tiny"], "no weights: save https://"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--weights", "w.safetensors"], "no such file"),
-        (["run", SCENE, *BOX, "-o", "x.jsonl", "--backend", "openvino"], "not part of this release"),
+        (["run", SCENE, *BOX, "-o", "x.jsonl", "--backend", "compile"], "not part of this release"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--max-objects", "0"], "--max-objects: must be greater"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "test", "--device", "cuda:7"], "--device cuda:7"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "test", "--size", "100"], "multiple of 32"),
@@ -201,6 +201,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         (["eval", "nowhere", "--model", "test"], "nowhere"),
         (["schema", "event"], "unknown schema 'event', did you mean 'events'?"),
         (["bench", "--video", "big", "--model", "test"], "must be WIDTHxHEIGHT"),
+        (["run", SCENE, *BOX, "-o", "x.jsonl", "--dtype", "int4"], "--dtype: 'int4' is not one of auto,"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -329,6 +330,20 @@ def test_bench_tells_the_speed_of_each_way(keepsight: Keepsight) -> None:
     assert done.code == 0
     assert "model only" in done.out
     assert "1: with overlay" in done.out
+
+
+def test_bench_compares_dtypes(keepsight: Keepsight) -> None:
+    asked = ("--model", "test", "--video", "64x64", "--frames", "10", "--device", "cpu")
+    done = keepsight("bench", "--dtypes", *asked)
+    assert (done.code, done.err) == (0, "")
+    rows = [line.split() for line in done.out.splitlines()[2:]]
+    assert [row[1] for row in rows] == ["float32", "bfloat16", "int8"]
+    assert rows[0][3:] == ["1.00", "1.0000", "0", "0"]
+
+
+def test_int8_weights_track(track: Keepsight, tmp_path: Path) -> None:
+    assert track(SCENE, "-o", "x.jsonl", "--dtype", "int8", "--device", "cpu").code == 0
+    assert all(line["tracks"] for line in lines(tmp_path / "x.jsonl"))
 
 
 def write_labelled(sequence: Path, side: int = 20) -> None:

@@ -70,7 +70,10 @@ def test_an_unknown_key_of_a_stream_is_answered_with_the_keys_of_streams(written
         (ONE + "max_objects: many\n", "max_objects: must be a valid integer, unable to parse"),
         (ONE + "device: gpu\n", "device: 'gpu' is not auto, cpu, cuda or cuda:N"),
         (ONE + "dtype: float16\n", "dtype: 'float16' is not one of auto, float32, bfloat16"),
-        (ONE + "backend: openvino\n", "backend: 'openvino' is not part of this release; use auto or torch"),
+        (
+            ONE + "backend: compile\n",
+            "backend: 'compile' is not part of this release; use auto or torch or openvino",
+        ),
         (ONE + "auto: detector=x\n", "auto: 'detector=x' is not part of this release; use off"),
         (
             "streams:\n  Front Door: {source: 'test://'}\n",

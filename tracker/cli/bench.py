@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
+from .options import BACKEND, DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,11 +27,15 @@ def bench(
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     dtype: Annotated[str, DTYPE] = "auto",
+    backend: Annotated[str, BACKEND] = "auto",
     size: Annotated[int | None, SIZE] = None,
     peer: Annotated[str | None, typer.Option(help="Race on random weights against: transformers")] = None,
     pictures: Annotated[
         int | None, typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")
     ] = None,
+    dtypes: Annotated[
+        bool, typer.Option("--dtypes", help="Instead: speed and error of every dtype beside float32")
+    ] = False,
 ) -> None:
     """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay.
 
@@ -45,9 +49,13 @@ def bench(
     from ..config import engine
     from .console import out
 
-    chosen = engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
+    named = {"model": model, "weights": weights, "device": device, "dtype": dtype, "backend": backend}
+    chosen = engine({**named, "size": size})
     if peer is not None:
         race(peer, chosen, objects or [1, 3, 8], frames)
+        return
+    if dtypes:
+        bench_dtypes(chosen, read_size(video), objects or [1], frames)
         return
     network = load_predictor(chosen)
     if pictures is not None:
@@ -90,6 +98,28 @@ def bench_pictures(network: Predictor, count: int) -> None:
         f"{count} pictures of mixed sizes, a box each: {found.one_by_one:.2f} pictures/s one by one, "
         f"{found.in_batches:.2f} in batches: {found.ratio:.2f} times as fast"
     )
+
+
+def bench_dtypes(chosen: Engine, size: tuple[int, int], objects: list[int], frames: int) -> None:
+    """Print a table of the model in every dtype that its device has."""
+    from rich.table import Table
+
+    from ..bench import draw
+    from ..bench_dtypes import compare, dtypes_of
+    from ..build import choose_device, load_predictor
+    from .console import out
+
+    names = dtypes_of(choose_device(chosen.device))
+    models = {name: load_predictor(chosen.model_copy(update={"dtype": name})) for name in names}
+    title = f"{chosen.model}, model only, {size[1]}×{size[0]}, {frames} frames; beside float32"
+    table = Table(title=title, box=None, title_justify="left")
+    for heading in ("objects", "dtype", "ms a frame", "speed", "mask IoU", "largest", "mean logit error"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for count in objects:
+        for one in compare(models, draw(size, count, frames)):
+            errors = f"{one.iou:.4f}", f"{one.largest:.3g}", f"{one.mean:.2g}"
+            table.add_row(str(count), one.dtype, f"{1e3 * one.seconds:.1f}", f"{one.ratio:.2f}", *errors)
+    out.print(table)
 
 
 def read_size(text: str) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from .check import check
 from .console import complain, configure_logging, is_debugging
 from .demo import demo
 from .evaluate import EvalCommand, evaluate
+from .export import export
 from .models import models
 from .run import EXAMPLES, run
 from .schema import schema
@@ -49,6 +50,7 @@ app.command()(models)
 app.command()(check)
 app.command("eval", cls=EvalCommand)(evaluate)
 app.command()(bench)
+app.command()(export)
 app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command()(schema)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import DEVICE, DTYPE, SIZE, VOID, WEIGHTS
+from .options import BACKEND, DEVICE, DTYPE, SIZE, VOID, WEIGHTS
 
 if TYPE_CHECKING:
     from ..config import Deployment
@@ -40,7 +40,6 @@ PROMPT_MASK = typer.Option(
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
 AUTO = typer.Option(help="Find objects without prompts: off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
-BACKEND = typer.Option(help="auto or torch")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
 CONFIG = typer.Option(metavar="FILE.yaml", help="All of this from a file")
 
