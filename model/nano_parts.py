@@ -133,4 +133,5 @@ def following(one: Draw) -> Follow:
 
 
 def seeing(one: Draw) -> Seen:
-    return Seen(*one.features.levels[1:5], one.prediction.logits)
+    levels = Levels(*one.features.levels)
+    return Seen(*levels[1:5], one.prediction.logits)

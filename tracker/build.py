@@ -109,5 +109,5 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
 def check_int8(device: torch.device) -> None:
     if device.type != "cpu":
         raise ConfigError(f"--dtype {INT8}: only on a CPU: use --dtype bfloat16, or --device cpu")
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         raise ConfigError(f"--dtype {INT8}: this build of PyTorch lacks oneDNN: use --dtype float32")
