@@ -155,7 +155,7 @@ class LocalRead(nn.Module):
         now = now.contiguous()
         matches = torch.stack([(now * near).sum(1) for near in self.shifted(before.contiguous())], dim=1)
         cosine = matches.amax(1, keepdim=True) / now.square().sum(1, keepdim=True).clamp(min=1e-3)
-        return (matches + self.bias.view(-1, 1, 1)).softmax(1), (10 * (1 - cosine)).clamp(0, NOTHING_ALIKE)
+        return (matches + self.bias.view(-1, 1, 1)).softmax(1), (10 * (1 - cosine)).clamp(0.0, NOTHING_ALIKE)
 
     def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
         """Masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond the border all is zero."""

@@ -100,8 +100,9 @@ def draw(network: Nano | Sam2, size: tuple[int, int], objects: int, seed: int) -
     shown = rectangles(objects, size, random)
     prediction = network.condition(features, image_of, 0, nothing, shown)
     entry = network.remember(features, image_of, prediction, everyone)
+    of_frame = torch.rand(1, *nothing.features.shape[1:], generator=random)  # the same for all objects
     memory = nothing._replace(
-        features=entry.features[:, None] * (0.9 + 0.2 * torch.rand(nothing.features.shape, generator=random)),
+        features=entry.features[:, None] * (0.9 + 0.2 * of_frame),
         pointers=entry.pointer[:, None] * (0.9 + 0.2 * torch.rand(nothing.pointers.shape, generator=random)),
         written=frames(nothing.written, network.layout.conditioning, spared=seed > 0),
         pointed=frames(nothing.pointed, network.layout.conditioning, spared=seed > 0),

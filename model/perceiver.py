@@ -83,7 +83,8 @@ class PlainAttention(nn.Module):
         k, v = self.kv_proj(cells).chunk(2, dim=-1)
         if places is not None:
             k, v = k + places, v + places
-        mixed: Tensor = self.out_proj(F.scaled_dot_product_attention(self.q_proj(latents), k, v))
+        q, k, v = (x.unsqueeze(1) for x in (self.q_proj(latents), k, v))  # the head: exporters expect one
+        mixed: Tensor = self.out_proj(F.scaled_dot_product_attention(q, k, v).squeeze(1))
         return mixed
 
 

@@ -61,7 +61,7 @@ def test_a_part_that_differs_from_torch_is_refused(
         (["--model", "huge"], "--model: unknown model 'huge'. Known: edgetam"),
         (["--model", "sam2.1-tiny"], "no weights: save https://"),
         (["--model", "test", "--video", "big"], "must be WIDTHxHEIGHT"),
-        (["--model", "test", "--objects", "0"], "'--objects': 0 is not in the range"),
+        (["--model", "test", "--objects", "0"], "Invalid value for '--objects'"),
         (["--model", "test", "-o", "file/parts"], "--output file/parts: cannot be written: Not a directory"),
         (["--model", "test", "-o", "file"], "--output file: cannot be written: File exists"),
     ],
