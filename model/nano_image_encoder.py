@@ -112,7 +112,7 @@ class NanoImageEncoder(nn.Module):
     def placed(self, look: Tensor, sharpness: Tensor, position_sharpness: Tensor) -> Tensor:
         place = positions(look) * (0.5 * position_sharpness).exp()
         look = F.normalize(look, dim=1) * (0.5 * sharpness).exp()
-        return torch.cat((look, place.expand(len(look), -1, -1, -1)), dim=1)
+        return torch.cat((look, place.expand(look.shape[0], -1, -1, -1)), dim=1)
 
 
 def positions(like: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import logging
 import time
+import warnings
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -73,7 +74,11 @@ class OpenVinoEncoder(nn.Module):
         height, width = images.shape[-2:]
         log.info("first use: compiling the image encoder for %d x %d pixels, once", height, width)
         started = time.monotonic()
-        model = openvino.convert_model(self.encoder, example_input=images, input=[images.shape])
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # tracing says that the graph is for this one shape: it is meant to be
+            model = openvino.convert_model(self.encoder, example_input=images, input=[images.shape])
         compiled = core.compile_model(model, "CPU", settings())
         check(self.encoder, compiled, images)
         keep(model, graph)
