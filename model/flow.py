@@ -41,13 +41,14 @@ def refined(now: Tensor, before: Tensor, flow: Tensor, rounds: int) -> Tensor:
 
 
 def warped(maps: Tensor, flow: Tensor) -> Tensor:
-    """maps (N, C, h, w) as they look after a flow (1 or N, 2, h, w): each pixel from where it was."""
+    """maps (N, C, h, w) as they look after a flow (1 or N, 2, h, w) float32: each pixel from where it was."""
     h, w = flow.shape[-2:]
     y = torch.arange(h, device=flow.device, dtype=flow.dtype).view(h, 1) + 0.5
     x = torch.arange(w, device=flow.device, dtype=flow.dtype) + 0.5
     places = torch.stack(((flow[:, 0] + x) * (2 / w) - 1, (flow[:, 1] + y) * (2 / h) - 1), dim=-1)
     places = places.expand(len(maps), -1, -1, -1)
-    return F.grid_sample(maps, places, padding_mode="border", align_corners=False)
+    found = F.grid_sample(maps.to(flow.dtype), places, padding_mode="border", align_corners=False)
+    return found.to(maps.dtype)
 
 
 def slopes(image: Tensor) -> tuple[Tensor, Tensor]:

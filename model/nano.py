@@ -177,7 +177,7 @@ class Nano(nn.Module):
         finest, unlike = self.finest_read.weights(features.levels[5], previous.levels[5])
         brightness = features.levels[7], previous.levels[7]
         flow, unexplained = optical_flow(self.finest_read.offset(finest), *brightness)
-        return Motion(weights, finest, flow, torch.cat((unlike, unexplained), dim=1))
+        return Motion(weights, finest, flow, torch.cat((unlike, unexplained.to(unlike.dtype)), dim=1))
 
     def evidence(
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, motion: Motion | None
@@ -204,7 +204,8 @@ class Nano(nn.Module):
         """The last masks (N, 1, H/2, W/2) as they have moved since."""
         small = F.avg_pool2d(last, 4)
         if motion is None:
-            return Moved(small, last, last, torch.zeros_like(F.avg_pool2d(last, 2)).repeat(1, 2, 1, 1))
+            unknown = torch.full_like(F.avg_pool2d(last, 2), NOTHING_ALIKE).repeat(1, 2, 1, 1)
+            return Moved(small, last, last, unknown)
         finest = F.pixel_shuffle(self.finest_read(motion.finest, F.pixel_unshuffle(last, 2), image_of), 2)
         return Moved(
             fine=self.local_read(motion.fine, small, image_of),

@@ -99,16 +99,26 @@ def read(
     query (B, K, h, w); keys (N, M, K * c, ...) and values (N, M, V * c, ...), c the places kept in each
     place: what was read in the first `trusted` slots, and in all, (N, V, h, w) each. Keys come from the image
     alone, so a frame's weights are computed once, for all objects that remember it. They carry their own
-    temperature, and all have the same length, which bounds the exponent.
+    temperature, and all have the same length, which bounds the exponent. Exponents reach far: weights are
+    computed in float32, whatever the dtype.
     """
+    with torch.autocast(query.device.type, enabled=False):
+        first, every = read_in_float32(query.float(), keys, values, held, trusted)
+    return first.to(values.dtype), every.to(values.dtype)
+
+
+def read_in_float32(
+    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], trusted: int
+) -> tuple[Tensor, Tensor]:
+    """As `read`, of a query that is float32."""
     batch, width, h, w = query.shape
     bound = query.square().sum(1, keepdim=True).detach() / 2
     query = torch.cat((query, -bound), dim=1).view(batch, width + 1, h * w)
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
-    sums = values.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
+    sums = query.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
     for image, rows, slots, counts in held:
-        key, shown = (with_ones(x) for x in (keys[rows[0], slots[0]], values[rows, slots]))
+        key, shown = (with_ones(x.float()) for x in (keys[rows[0], slots[0]], values[rows, slots]))
         found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
         found = found if counts is None else found * counts
         sums = sums.index_put((rows, (slots >= trusted).long()), found, accumulate=True)
@@ -196,8 +206,10 @@ class Motion(NamedTuple):
 
 @torch.no_grad()
 def optical_flow(offset: Tensor, now: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
-    """From an offset at stride 4 and the brightness of two frames (B, 1, H, W): the flow at stride 2, and at
-    stride 4 what it leaves unexplained, from 0 to `NOTHING_ALIKE`."""
+    """From an offset at stride 4 and the brightness of two frames (B, 1, H, W): the flow at stride 2, float32
+    since bfloat16 cannot count pixels, and at stride 4 what it leaves unexplained, from 0 to
+    `NOTHING_ALIKE`."""
+    offset, now, before = offset.float(), now.float(), before.float()
     half = refined(F.avg_pool2d(now, 2), F.avg_pool2d(before, 2), doubled(offset), rounds=2)
     full = refined(now, before, doubled(half), rounds=1)
     unexplained = F.avg_pool2d((now - warped(before, full)).abs(), 4)

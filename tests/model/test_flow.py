@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from keepsight.model.flow import detail, doubled, refined, warped
+from keepsight.model.nano_memory import optical_flow
 
 
 def blurred_noise(h: int, w: int) -> Tensor:
@@ -49,3 +50,16 @@ def test_a_finer_stride_has_longer_ways() -> None:
     flow = torch.full((1, 2, 3, 4), 1.5)
     assert doubled(flow).shape == (1, 2, 6, 8)
     assert float(doubled(flow).mean()) == 3.0
+
+
+def test_bfloat16_moves_masks_as_far_on_the_right_as_on_the_left() -> None:
+    """bfloat16 has no odd number above 256: places must be counted in float32."""
+    offset = torch.zeros(1, 2, 16, 96, dtype=torch.bfloat16)
+    before = blurred_noise(64, 384)
+    now = warped(before, torch.full((1, 2, 64, 384), 1.0))
+    flow, _ = optical_flow(offset, now.bfloat16(), before.bfloat16())
+    masks = (before > before.mean()).float()[..., ::2, ::2]
+    apart = warped(masks.bfloat16(), flow).float() - warped(masks, flow)
+    assert warped(masks.bfloat16(), flow).dtype == torch.bfloat16
+    assert float(apart.abs().max()) < 0.01
+    assert float((flow[..., 4:-4, 150:-8] - 0.5).abs().mean()) < 0.1

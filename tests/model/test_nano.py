@@ -11,7 +11,7 @@ from torch import Tensor
 from keepsight.model.memory import Memory, empty, rows, write_conditioning, write_recent
 from keepsight.model.nano import Nano, draw
 from keepsight.model.nano_config import NANO
-from keepsight.model.nano_memory import LocalRead
+from keepsight.model.nano_memory import NOTHING_ALIKE, LocalRead
 from keepsight.model.video_predictor import ImageFeatures, Prompts
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -228,3 +228,8 @@ def test_a_longer_ring_needs_no_other_weights(model: Nano) -> None:
     longer = Nano(NANO, replace(NANO.layout, recent=9))
 
     longer.load_state_dict(model.state_dict())
+
+
+def test_without_a_frame_before_nothing_is_known_of_motion(model: Nano) -> None:
+    last = remembered(model, 1).logits.sigmoid().unsqueeze(1)
+    assert bool((model.moved(None, last, image_of(1)).unlike == NOTHING_ALIKE).all())
