@@ -13,10 +13,10 @@ import av
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import SyntheticSource, open_source
-from keepsight.streams.threads import Worker
 from keepsight.streams.types import Frame
 
 from .demo import boxes_of_truth
+from .engine import model_threads
 from .pipeline import Stream, run
 from .prompts import Cue
 from .session import TrackerSession
@@ -103,10 +103,11 @@ def end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> S
 async def _end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
     sinks = tuple(open_sink(url) for url in outputs)
     stream = Stream("bench", open_source(str(scene.file)), sinks, scene.cues)
-    async with Worker("model") as worker:
+    async with model_threads() as threads:
 
         async def start() -> TrackerSession:
-            return TrackerSession(worker, model, len(scene.cues), TrackerSettings())
+            await threads.share_cores()
+            return TrackerSession(threads, model, len(scene.cues), TrackerSettings())
 
         report = await run(stream, start, asyncio.Event(), lambda stream, meter: None)
     return report.summary

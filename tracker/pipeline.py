@@ -40,7 +40,16 @@ DRAIN_GRACE = 0.8
 
 
 class Session(Protocol):
-    """One stream's fold: its state, and the model thread that steps it."""
+    """One stream's fold: its state, and the model's threads that step it."""
+
+    def spare(self) -> float | None:
+        """When preparing the next frame should begin, in seconds from the begin of a step, for it to be done
+        as that step ends; None where there is nothing to prepare."""
+        ...
+
+    async def prepare(self, frame: Frame) -> None:
+        """Do with the next frame what can be done while the step of this one runs."""
+        ...
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result: ...
 
@@ -93,9 +102,18 @@ async def results(
     session: Session | None = None
     last: Result | None = None
     fault: SourceError | None = None
-    async with frames(source, stop) as inbox:
+
+    def spare() -> float | None:
+        seconds = session.spare() if session else None
+        return seconds if source.live or seconds is None else 0.0
+
+    async def prepare(frame: Frame) -> None:
+        if session is not None and not stop.is_set():
+            await session.prepare(frame)
+
+    async with frames(source, stop) as inbox, aclosing(one_ahead(inbox, spare, prepare)) as coming:
         try:
-            async for frame in inbox:
+            async for frame in coming:
                 session = session or await _begin(frame, start, cues, stop)
                 if session is None or stop.is_set():
                     break
@@ -114,6 +132,33 @@ async def results(
             yield _ended(last, session, () if stop.is_set() else cues)
     if fault is not None:
         raise fault
+
+
+async def one_ahead(
+    frames: AsyncIterator[Frame],
+    spare: Callable[[], float | None],
+    prepare: Callable[[Frame], Awaitable[None]],
+) -> AsyncGenerator[Frame]:
+    """The frames; while one of them is in the caller's hands the next is taken, `spare()` seconds later, and
+    prepared. Where that is None the next is taken when it is asked for."""
+
+    async def take(seconds: float) -> Frame | None:
+        await asyncio.sleep(seconds)
+        frame = await anext(frames, None)
+        if frame is not None:
+            await prepare(frame)
+        return frame
+
+    taking: asyncio.Task[Frame | None] | None = None
+    try:
+        while (frame := await (taking or anext(frames, None))) is not None:
+            seconds = spare()
+            taking = None if seconds is None else asyncio.create_task(take(seconds))
+            yield frame
+    finally:
+        if taking is not None:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
 
 
 async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.Event) -> Session | None:

@@ -36,6 +36,24 @@ class Look:
     confidence: float
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame as the model sees it. size: the (H, W) it was encoded at; seconds: what that took."""
+
+    features: ImageFeatures
+    size: tuple[int, int]
+    seconds: float
+
+
+@torch.inference_mode()
+def encode(model: VideoPredictor, frame: Frame) -> Encoded:
+    """What can be done with a frame before the one before it has been stepped."""
+    watch = Stopwatch()
+    size = model.input_size(frame.size)
+    features = model.encode_image(to_image(frame.image, size, sample_of(model)))
+    return Encoded(features, size, watch.total())
+
+
 @torch.inference_mode()
 def step(
     model: VideoPredictor,
@@ -43,6 +61,7 @@ def step(
     frame: Frame,
     commands: Iterable[Command] = (),
     settings: TrackerSettings = DEFAULTS,
+    encoded: Encoded | None = None,
 ) -> tuple[TrackerState, Result]:
     """Track every object of `state` into `frame`, after carrying out `commands`.
 
@@ -50,15 +69,17 @@ def step(
     result's refusals; nothing a user commands raises. A frame without objects is not looked at: a stream on
     which nothing is tracked costs nothing. When the model's input size changes with the frame's, the memory
     is stretched onto the new grid and every visible object is shown to the model again by its last mask, so
-    that identities go on.
+    that identities go on. `encoded`: the frame, if it has been encoded already.
     """
     watch = Stopwatch()
     plan = carry_out(state, frame, commands)
     if not plan.occupied:
         return _rest(state, plan, frame, watch)
 
-    scene = _scene(model, state, plan, frame, settings)
-    encode = watch.lap()
+    ahead = encoded.seconds if encoded else 0.0
+    encoded = encoded or encode(model, frame)
+    scene = _scene(model, state, plan, encoded, frame.index, settings)
+    encoding = ahead + watch.lap()
     seeds = _seeds(state, plan, scene, frame)
     moving = [slot for slot in plan.remembered if slot not in seeds]
     shaken = _shaken(scene, [slot for slot in moving if slot not in plan.asks], frame, settings)
@@ -79,8 +100,8 @@ def step(
         input_size=scene.input_size,
         previous=scene.features,
     )
-    total = frame.decode_seconds + watch.total()
-    timings = Timings(frame.decode_seconds, encode, attention, masks, memory, total)
+    total = frame.decode_seconds + ahead + watch.total()
+    timings = Timings(frame.decode_seconds, encoding, attention, masks, memory, total)
     return after, Result(frame, tracks, (*plan.events, *events), plan.refusals, timings)
 
 
@@ -92,20 +113,24 @@ def _rest(state: TrackerState, plan: Plan, frame: Frame, watch: Stopwatch) -> tu
 
 
 def _scene(
-    model: VideoPredictor, state: TrackerState, plan: Plan, frame: Frame, settings: TrackerSettings
+    model: VideoPredictor,
+    state: TrackerState,
+    plan: Plan,
+    encoded: Encoded,
+    index: int,
+    settings: TrackerSettings,
 ) -> Scene:
-    """The frame encoded, beside a memory of the right size whose rows of new objects are empty."""
-    size = model.input_size(frame.size)
-    features = model.encode_image(to_image(frame.image, size, sample_of(model)))
-    memory = _memory(model, state, features, size)
+    """The encoded frame beside a memory of the right size whose rows of new objects are empty."""
+    size = encoded.size
+    memory = _memory(model, state, encoded.features, size)
     if plan.fresh:
         forget(memory, torch.tensor(sorted(plan.fresh), device=memory.written.device))
     return Scene(
         model=model,
-        features=features,
+        features=encoded.features,
         previous=state.previous if size == state.input_size else None,
         memory=memory,
-        index=frame.index,
+        index=index,
         input_size=size,
         visible=logit(settings.visible_presence),
     )

@@ -44,7 +44,14 @@ class CountingSession:
 
     gate: asyncio.Event | None = None
     frames: list[int] = field(default_factory=list)
+    prepared: list[int] = field(default_factory=list)
     commands: list[tuple[int, Command]] = field(default_factory=list)
+
+    def spare(self) -> float | None:
+        return None
+
+    async def prepare(self, frame: Frame) -> None:
+        self.prepared.append(frame.index)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         self.frames.append(frame.index)
