@@ -80,6 +80,9 @@ class Nano(nn.Module):
         and 4, features at stride 2, and brightness."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
+    def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        return features._replace(motion=self.motion(features, previous))
+
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -164,7 +167,8 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
-        evidence = self.evidence(features, image_of, memory, self.motion(features, previous))
+        moved = Motion(*features.motion) if features.motion else self.motion(features, previous)
+        evidence = self.evidence(features, image_of, memory, moved)
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
 

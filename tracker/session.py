@@ -13,6 +13,10 @@ from .settings import TrackerSettings
 from .state import initial
 from .step import Encoded, encode, step
 
+MANY = 3
+"""Objects, from which on tracking takes longer than encoding. Then whatever does not depend on them is done
+by the thread that encodes."""
+
 
 class TrackerSession:
     """Steps one stream in the model's threads, and holds the only reference to the stream's state."""
@@ -26,6 +30,7 @@ class TrackerSession:
         self._state = initial(max_objects)
         self._timings = Timings()
         self._prepared: tuple[Frame, Encoded] | None = None
+        self._stepping: Encoded | None = None
 
     def spare(self) -> float | None:
         """None where nothing is tracked: frames without objects are not encoded."""
@@ -36,11 +41,12 @@ class TrackerSession:
 
     async def prepare(self, frame: Frame) -> None:
         """Encode the frame that is stepped next."""
-        self._prepared = frame, await self._threads.encoder.run(encode, self._model, frame)
+        before = self._stepping if len(self._state.records) >= MANY else None
+        self._prepared = frame, await self._threads.encoder.run(encode, self._model, frame, before)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         encoded = self._prepared[1] if self._prepared and self._prepared[0] is frame else None
-        self._prepared = None
+        self._prepared, self._stepping = None, encoded
         self._state, result = await self._threads.tracker.run(
             step, self._model, self._state, frame, commands, self._settings, encoded
         )

@@ -38,20 +38,31 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A frame as the model sees it. size: the (H, W) it was encoded at; seconds: what that took."""
+    """A frame as the model sees it. size: the (H, W) it was encoded at; seconds: what that took; since: the
+    features of the frame before, if the two have been related."""
 
     features: ImageFeatures
     size: tuple[int, int]
     seconds: float
+    since: ImageFeatures | None = None
+
+    def after(self, previous: ImageFeatures | None) -> ImageFeatures:
+        """The features for a step after `previous`: without how they moved since another frame."""
+        known = self.features.motion is None or self.since is previous
+        return self.features if known else self.features._replace(motion=None)
 
 
 @torch.inference_mode()
-def encode(model: VideoPredictor, frame: Frame) -> Encoded:
-    """What can be done with a frame before the one before it has been stepped."""
+def encode(model: VideoPredictor, frame: Frame, before: Encoded | None = None) -> Encoded:
+    """What can be done with a frame before the one before it has been stepped. `before`: that frame, if the
+    two are to be related."""
     watch = Stopwatch()
     size = model.input_size(frame.size)
     features = model.encode_image(to_image(frame.image, size, sample_of(model)))
-    return Encoded(features, size, watch.total())
+    if before is None or before.size != size:
+        return Encoded(features, size, watch.total())
+    features = model.relate(features, before.features)
+    return Encoded(features, size, watch.total(), since=before.features)
 
 
 @torch.inference_mode()
@@ -122,13 +133,14 @@ def _scene(
 ) -> Scene:
     """The encoded frame beside a memory of the right size whose rows of new objects are empty."""
     size = encoded.size
+    previous = state.previous if size == state.input_size else None
     memory = _memory(model, state, encoded.features, size)
     if plan.fresh:
         forget(memory, torch.tensor(sorted(plan.fresh), device=memory.written.device))
     return Scene(
         model=model,
-        features=encoded.features,
-        previous=state.previous if size == state.input_size else None,
+        features=encoded.after(previous),
+        previous=previous,
         memory=memory,
         index=index,
         input_size=size,

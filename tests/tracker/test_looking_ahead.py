@@ -12,15 +12,17 @@ import pytest
 import keepsight.tracker as ks
 from keepsight.streams.base import SourceError
 from keepsight.streams.sources import SyntheticSource
-from keepsight.streams.types import Frame
+from keepsight.streams.types import Frame, Image, Prompt
+from keepsight.tracker.api import Pictures
 from keepsight.tracker.engine import model_threads
 from keepsight.tracker.pipeline import one_ahead, results
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
-from keepsight.tracker.step import step
-from tests.fakes import FakeSource, make_frames
+from keepsight.tracker.step import encode, step
+from tests.fakes import make_frames
+from tests.tracker.fakes import BLUE, GREEN, RED, Colour, ColourPredictor, area, frame_of, paint
 
 SCENE = "test://?frames=6&size=96x64"
 BOX = (0.2, 0.2, 0.7, 0.8)
@@ -150,24 +152,61 @@ async def test_what_is_encoded_ahead_gives_the_same_results() -> None:
         assert one.tracks[0].confidence == pytest.approx(other.tracks[0].confidence, abs=1e-4)
 
 
-async def test_frames_are_encoded_ahead_once_something_is_tracked() -> None:
-    model = ks.load("test").model
-    ahead: list[int] = []
+class Noting(TrackerSession):
+    """Notes the frames that are prepared."""
 
-    class Noting(TrackerSession):
-        async def prepare(self, frame: Frame) -> None:
-            ahead.append(frame.index)
-            await super().prepare(frame)
+    prepared: tuple[int, ...] = ()
 
+    async def prepare(self, frame: Frame) -> None:
+        self.prepared += (frame.index,)
+        await super().prepare(frame)
+
+
+async def watched(model: ColourPredictor, images: Sequence[Image], cues: Sequence[Cue]) -> tuple[int, ...]:
+    """The frames that were prepared; every object of the last result is where its colour is."""
     async with model_threads() as threads:
         await threads.share_cores()
+        session = Noting(threads, model, len(cues), TrackerSettings())
 
         async def start(frame: Frame) -> TrackerSession:
-            return Noting(threads, model, 2, TrackerSettings())
+            return session
 
-        cue = ks.Prompt(box=BOX)
-        source = FakeSource(make_frames(6, (64, 96)))
-        async with aclosing(results(source, start, [Cue(2, cue)])) as coming:
+        async with aclosing(results(Pictures(images), start, cues)) as coming:
             found = [result async for result in coming]
-    assert [len(result.tracks) for result in found] == [0, 0, 1, 1, 1, 1]
-    assert ahead == [4, 5]
+    assert len(found) == len(images)
+    for track, colour in zip(found[-1].tracks, (RED, GREEN, BLUE), strict=False):
+        assert np.array_equal(track.mask, area(images[-1], colour))
+    return session.prepared
+
+
+def three(shift: int) -> Image:
+    return paint([(RED, shift, 0, 16), (GREEN, 32, 16, 16), (BLUE, 64, 32 - shift, 16)])
+
+
+def cue_of(image: Image, colour: Colour, frame: int) -> Cue:
+    return Cue(frame, ks.Prompt(mask=area(image, colour)))
+
+
+async def test_frames_are_encoded_ahead_once_something_is_tracked() -> None:
+    model, images = ColourPredictor(), [three(4 * i) for i in range(6)]
+    assert await watched(model, images, [cue_of(images[2], RED, 2)]) == (4, 5)
+    verbs = [verb for verb, _ in model.calls]
+    assert (verbs.count("encode"), verbs.count("relate")) == (4, 0)
+
+
+async def test_with_many_objects_frames_are_related_ahead_too() -> None:
+    model, images = ColourPredictor(), [three(4 * i) for i in range(6)]
+    cues = [cue_of(images[0], colour, 0) for colour in (RED, GREEN, BLUE)]
+    assert await watched(model, images, cues) == (2, 3, 4, 5)
+    assert [verb for verb, _ in model.calls].count("relate") == 3  # frame 1 was not encoded ahead
+
+
+async def test_how_a_frame_moved_is_not_used_after_another_frame_than_that_was_found_out_for() -> None:
+    model, images = ColourPredictor(), [frame_of(three(4 * i), i) for i in range(4)]
+    shown = [Prompt(mask=area(images[0].image, RED))]
+    state, _ = step(model, initial(1), images[0], shown)
+    skipped = encode(model, images[1])
+    ahead = encode(model, images[2], before=skipped)
+    assert ahead.features.motion is not None
+    _, result = step(model, state, images[2], encoded=ahead)
+    assert np.array_equal(result.tracks[0].mask, area(images[2].image, RED))
