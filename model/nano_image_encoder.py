@@ -81,7 +81,8 @@ class NanoImageEncoder(nn.Module):
         channels), 16 (key) and 4 (finest_key), features at stride 2, and the brightness that optical flow
         needs, at stride 1. The product of two keys is their matching logit."""
         brightness = detail(images)
-        images = (images - self.mean) / self.std
+        images = torch.addcmul(-self.mean / self.std, images, 1 / self.std)
+        small = averaged(images, 4)
         x2 = self.stem[:2](images)
         x4, x8, x16, x32 = self.backbone(self.stem[2:](x2))
         coarse = self.lateral16(x16) + F.interpolate(self.lateral32(x32), size=x16.shape[-2:], mode="nearest")
@@ -90,7 +91,7 @@ class NanoImageEncoder(nn.Module):
         middle = self.merge8(middle.relu_()).relu_()
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
         fine = fine.relu_()
-        keys = (self.fine_keys(middle, images), self.keys(coarse), self.finest_keys(fine, images))
+        keys = (self.fine_keys(middle, averaged(small, 2)), self.keys(coarse), self.finest_keys(fine, small))
         return fine, middle, coarse, *keys, self.detail(x2), brightness
 
     def backbone(self, x: Tensor) -> list[Tensor]:
@@ -105,11 +106,11 @@ class NanoImageEncoder(nn.Module):
         return self.placed(self.key(coarse), self.key_sharpness, self.position_sharpness)
 
     def finest_keys(self, fine: Tensor, images: Tensor) -> Tensor:
-        look = self.finest_key(torch.cat((fine, averaged(images, 4)), dim=1))
+        look = self.finest_key(torch.cat((fine, images), dim=1))
         return F.normalize(look, dim=1) * (0.5 * self.finest_sharpness).exp()
 
     def fine_keys(self, middle: Tensor, images: Tensor) -> Tensor:
-        look = self.fine_key(torch.cat((middle, averaged(images, 8)), dim=1))
+        look = self.fine_key(torch.cat((middle, images), dim=1))
         return self.placed(look, self.fine_sharpness, self.fine_position_sharpness)
 
     def placed(self, look: Tensor, sharpness: Tensor, position_sharpness: Tensor) -> Tensor:
