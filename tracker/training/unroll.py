@@ -18,7 +18,6 @@ from .losses import reached_iou
 from .prompting import corrections, draw, draw_prompts
 from .recipe import Recipe
 
-
 EDGE = 3.0
 """By how much logits are raised or lowered at most: at an outline, by about a pixel's worth."""
 
