@@ -25,6 +25,21 @@ OBJECTS = 32
 STATED = 0.0
 """Stands for the frames/s that the dataset states."""
 
+DATASET = typer.Argument(help="A folder of labelled videos, or one of them")
+LAYOUT = typer.Option(help="davis, youtube-vos, mot or mots; else by what lies in the folder")
+SEQUENCE = typer.Option(help="Only this sequence; repeatable")
+PROMPT = typer.Option(help="How objects are shown: mask, box, click or clicks (three, that correct)")
+STREAMING = typer.Option(metavar="[FPS]", min=0, help="Score, too, while it plays; what is late is missed")
+BASELINES = typer.Option(help="Run the baselines, too")
+OPENCV = typer.Option(help="Run OpenCV's MIL tracker, too, which is slow")
+SHOW_OBJECTS = typer.Option(help="Show every object, too")
+CSV = typer.Option(metavar="FILE.csv", help="Write the scores")
+JSON = typer.Option(metavar="FILE.json", help="Write the scores")
+WORST = typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
+WORST_COUNT = typer.Option(min=1, max=200, help="How many of them")
+MEMORY = typer.Option(help="Frames that are remembered: recent or selective")
+CALIBRATE = typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png")
+
 
 class EvalCommand(TyperCommand):
     """Lets `--streaming` go without its number, which typer has no word for."""
@@ -44,64 +59,44 @@ def with_rate(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="A folder of labelled videos, or one of them")],
+    dataset: Annotated[Path, DATASET],
     model: Annotated[str, MODEL] = "nano",
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     dtype: Annotated[str, DTYPE] = "auto",
     size: Annotated[int | None, SIZE] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="davis, youtube-vos, mot or mots; else by what lies in the folder")
-    ] = None,
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence; repeatable")] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="How objects are shown: mask, box, click or clicks (three, that correct)"),
-    ] = None,
-    streaming: Annotated[
-        float | None,
-        typer.Option(metavar="[FPS]", min=0, help="Score, too, while it plays; what is late is missed"),
-    ] = None,
-    baselines: Annotated[bool, typer.Option(help="Run the baselines, too")] = True,
-    opencv: Annotated[bool, typer.Option(help="Run OpenCV's MIL tracker, too, which is slow")] = False,
-    objects: Annotated[bool, typer.Option(help="Show every object, too")] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the scores")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the scores")] = None,
-    worst: Annotated[
-        Path | None, typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
-    ] = None,
-    worst_count: Annotated[int, typer.Option(min=1, max=200, help="How many of them")] = 20,
-    memory: Annotated[str, typer.Option(help="Frames that are remembered: recent or selective")] = "recent",
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png"),
-    ] = None,
+    layout: Annotated[str | None, LAYOUT] = None,
+    sequence: Annotated[list[str] | None, SEQUENCE] = None,
+    prompt: Annotated[str | None, PROMPT] = None,
+    streaming: Annotated[float | None, STREAMING] = None,
+    baselines: Annotated[bool, BASELINES] = True,
+    opencv: Annotated[bool, OPENCV] = False,
+    objects: Annotated[bool, SHOW_OBJECTS] = False,
+    csv: Annotated[Path | None, CSV] = None,
+    json: Annotated[Path | None, JSON] = None,
+    worst: Annotated[Path | None, WORST] = None,
+    worst_count: Annotated[int, WORST_COUNT] = 20,
+    memory: Annotated[str, MEMORY] = "recent",
+    calibrate: Annotated[Path | None, CALIBRATE] = None,
 ) -> int:
     """Score a model on labelled videos: J&F by quarter of the sequence, or HOTA where the truth is tracks.
 
     Layouts: DAVIS; YouTube-VOS; MOT (boxes); MOTS (masks of many objects).
     """
-    from .evaluating import Task, begin
+    from .evaluating import Files, Methods, Task, begin
 
-    videos = (dataset, sequence or [])
     options = {"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size}
     if calibrate is not None:
-        fit_confidence(loaded(options, memory), options, calibrate, videos)
+        fit_confidence(loaded(options, memory), options, calibrate, (dataset, sequence or []))
         return 0
     task = Task(
         dataset=dataset,
         sequences=tuple(sequence or ()),
         layout=layout,
-        model=model,
         prompt=prompt,
-        streaming=streaming,
-        baselines=baselines,
-        opencv=opencv,
+        methods=Methods(model=model, streaming=streaming, baselines=baselines, opencv=opencv),
         objects=objects,
-        csv=csv,
-        json=json,
-        worst=worst,
-        worst_count=worst_count,
+        files=Files(csv=csv, json=json, worst=worst, worst_count=worst_count),
     )
     return begin(task)(loaded(options, memory))
 
