@@ -109,6 +109,12 @@ def test_eval_plays_the_file_too_and_tells_both_scores(keepsight: Keepsight, tmp
     assert scores[0] == pytest.approx(scores[1])
 
 
+def test_eval_without_a_word_says_what_is_missing(keepsight: Keepsight) -> None:
+    done = keepsight("eval")
+    assert done.code == 2
+    assert "Missing argument" in done.err
+
+
 def test_eval_scores_boxes_and_draws_the_worst(keepsight: Keepsight, tmp_path: Path) -> None:
     pytest.importorskip("trackeval", reason="installed by make dev")
     write_boxes(tmp_path / "set/square")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -51,7 +52,7 @@ class EvalCommand(TyperCommand):
 def with_rate(arguments: Sequence[str]) -> list[str]:
     """The arguments, with `STATED` after a `--streaming` that no number follows."""
     filled: list[str] = []
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         filled.append(argument)
         if argument == "--streaming" and not re.fullmatch(r"-?[\d.]+", following):
             filled.append(str(STATED))
