@@ -36,7 +36,7 @@ class EvalCommand(TyperCommand):
 def with_rate(arguments: Sequence[str]) -> list[str]:
     """The arguments, with `STATED` after a `--streaming` that no number follows."""
     filled: list[str] = []
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=True):
+    for argument, following in zip(arguments, (*arguments[1:], ""), strict=False):
         filled.append(argument)
         if argument == "--streaming" and not re.fullmatch(r"-?[\d.]+", following):
             filled.append(str(STATED))
@@ -44,7 +44,9 @@ def with_rate(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(
-    dataset: Annotated[Path, typer.Argument(help="A folder of labelled videos, or one of them")],
+    dataset: Annotated[
+        Path | None, typer.Argument(help="A folder of labelled videos, or one of them")
+    ] = None,
     model: Annotated[str, MODEL] = "nano",
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
@@ -72,6 +74,10 @@ def evaluate(
     ] = None,
     worst_count: Annotated[int, typer.Option(min=1, max=200, help="How many of them")] = 20,
     memory: Annotated[str, typer.Option(help="Frames that are remembered: recent or selective")] = "recent",
+    identity: Annotated[
+        bool, typer.Option("--identity", help="Follow objects through drawn hard scenes; needs no DATASET")
+    ] = False,
+    seeds: Annotated[int, typer.Option(min=1, help="How many scenes of each kind --identity draws")] = 10,
     calibrate: Annotated[
         Path | None,
         typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png"),
@@ -80,13 +86,37 @@ def evaluate(
     """Score a model on labelled videos: J&F by quarter of the sequence, or HOTA where the truth is tracks.
 
     Layouts: DAVIS; YouTube-VOS; MOT (boxes); MOTS (masks of many objects).
+
+    With --identity: whether ids stay on their objects where look-alikes cross, one is hidden, or leaves.
     """
+    from . import identity as identities
     from .evaluating import Task, begin
 
-    videos = (dataset, sequence or [])
     options = {"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size}
+    if identity:
+        unfit: dict[str, object] = {
+            "DATASET": dataset,
+            "--layout": layout,
+            "--sequence": sequence or None,
+            "--streaming": streaming,
+            "--opencv": opencv or None,
+            "--objects": objects or None,
+            "--calibrate": calibrate,
+        }
+        asked = identities.IdentityTask(
+            model=model,
+            prompt=prompt or "mask",
+            seeds=seeds,
+            csv=csv,
+            json=json,
+            worst=worst,
+            worst_count=worst_count,
+        )
+        return identities.begin(asked, unfit)(loaded(options, memory))
+    if dataset is None:
+        raise typer.BadParameter("give a folder of labelled videos, or --identity", param_hint="DATASET")
     if calibrate is not None:
-        fit_confidence(loaded(options, memory), options, calibrate, videos)
+        fit_confidence(loaded(options, memory), options, calibrate, (dataset, sequence or []))
         return 0
     task = Task(
         dataset=dataset,

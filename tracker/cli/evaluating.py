@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 import cv2
 
@@ -45,6 +45,17 @@ Evaluate = Callable[["Tracker"], int]
 """Runs an evaluation whose dataset was found; its exit code."""
 
 SHEETS = (".jpg", ".jpeg", ".png")
+
+
+class Outputs(Protocol):
+    """The files that are asked for."""
+
+    @property
+    def csv(self) -> Path | None: ...
+    @property
+    def json(self) -> Path | None: ...
+    @property
+    def worst(self) -> Path | None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,13 +108,14 @@ def begin(task: Task) -> Evaluate:
     return lambda tracker: score_masks(task, layout, found, tracker)
 
 
-def check_outputs(task: Task) -> None:
+def check_outputs(outputs: Outputs) -> None:
     """Raises ConfigError for a file that could not be written in the end."""
-    for name, file in (("--csv", task.csv), ("--json", task.json), ("--worst", task.worst)):
+    named = (("--csv", outputs.csv), ("--json", outputs.json), ("--worst", outputs.worst))
+    for name, file in named:
         if file is not None and not file.absolute().parent.is_dir():
             raise ConfigError(f"{name} {file}: there is no folder {file.parent}")
-    if task.worst is not None and task.worst.suffix.lower() not in SHEETS:
-        raise ConfigError(f"--worst {task.worst}: must end in {', '.join(SHEETS)}")
+    if outputs.worst is not None and outputs.worst.suffix.lower() not in SHEETS:
+        raise ConfigError(f"--worst {outputs.worst}: must end in {', '.join(SHEETS)}")
 
 
 def score_masks(task: Task, layout: str, found: Dataset, tracker: Tracker) -> int:
@@ -123,7 +135,7 @@ def score_masks(task: Task, layout: str, found: Dataset, tracker: Tracker) -> in
     if run.finished:
         tell_masks(task, told, tracked, player)
         further = {"layout": layout, **(tracking_report.rows(tracked) if tracked else {}), **played(player)}
-        write(task, report.as_csv(told, tracked), report.as_json(told, further), worst)
+        write(task, report.as_csv(told, tracked), report.as_json(told, further), sheet_of(task, worst))
     return run.exit_code
 
 
@@ -162,7 +174,9 @@ def score_boxes(task: Task, found: BoxDataset, tracker: Tracker) -> int:
             offline, live = (told.cells(name, OVERALL)[0] for name in (task.model, task.streamed))
             tell_playback(player, f"HOTA offline {offline}, streaming {live}")
         further = {"layout": "mot", "prompt": "box", **played(player)}
-        write(task, tracking_report.as_csv(told), tracking_report.as_json(told, further), worst)
+        write(
+            task, tracking_report.as_csv(told), tracking_report.as_json(told, further), sheet_of(task, worst)
+        )
     return run.exit_code
 
 
@@ -239,16 +253,22 @@ def played(player: Streaming[Any, Any] | None) -> dict[str, Any]:
     return {"streaming": {"rate": player.rate, **streaming.as_json(player.playback)}} if player else {}
 
 
-def write(task: Task, csv: str, json: bytes, worst: Worst) -> None:
+def sheet_of(task: Task, worst: Worst) -> Image | None:
+    """The sheet of the worst cases; None where there are none, or it is not asked for."""
+    if task.worst is None or not worst.cases:
+        return None
+    return contact_sheet(f"{task.model}: the worst of {task.dataset.resolve().name}", worst.cases)
+
+
+def write(outputs: Outputs, csv: str, json: bytes, sheet: Image | None) -> None:
     """The files that are asked for. Raises ConfigError for one that cannot be written."""
     try:
-        if task.csv is not None:
-            task.csv.write_text(csv, encoding="utf-8")
-        if task.json is not None:
-            task.json.write_bytes(json)
-        if task.worst is not None and worst.cases:
-            title = f"{task.model}: the worst of {task.dataset.resolve().name}"
-            task.worst.write_bytes(encoded(contact_sheet(title, worst.cases), task.worst.suffix.lower()))
+        if outputs.csv is not None:
+            outputs.csv.write_text(csv, encoding="utf-8")
+        if outputs.json is not None:
+            outputs.json.write_bytes(json)
+        if outputs.worst is not None and sheet is not None:
+            outputs.worst.write_bytes(encoded(sheet, outputs.worst.suffix.lower()))
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be written: {error.strerror or error}") from None
 
