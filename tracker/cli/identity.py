@@ -55,7 +55,8 @@ def score_identities(task: IdentityTask, tracker: Tracker) -> int:
     subject = Subject(
         task.model, track, prompter(task.prompt, track), visible=tracker.settings.visible_presence
     )
-    told, worst = report.IdentityReport(task.model, task.prompt), WorstScenes(task.worst_count)
+    told = report.IdentityReport(task.model, task.prompt)
+    worst = WorstScenes(task.worst_count if task.worst else 0)
     with until_interrupted(len(KINDS) * task.seeds) as run, progress_bar() as show:
         for film in follow_scenes(subject, task.seeds, show):
             told = told.with_outcome(film.outcome)
@@ -63,6 +64,6 @@ def score_identities(task: IdentityTask, tracker: Tracker) -> int:
             run.finished += 1
     if run.finished:
         out.print(report.table(told))
-        sheet = film_sheet(f"{task.model}: the worst scenes", worst.films) if task.worst else None
+        sheet = film_sheet(f"{task.model}: the worst scenes", worst.films) if worst.films else None
         write(task, report.as_csv(told), report.as_json(told), sheet)
     return run.exit_code

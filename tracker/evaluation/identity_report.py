@@ -102,7 +102,7 @@ def _cells(told: Summary) -> list[str]:
     late = [
         cell
         for one in (told.falls, told.rises)
-        for cell in ((f"{one.in_time:.0%}", frames(one.median)) if one else "--")
+        for cell in ((f"{one.in_time:.0%}", frames(one.median)) if one else ("-", "-"))
     ]
     return [f"{told.right} of {told.seeds} ({told.right / told.seeds:.0%})", *late, points(told.mean_j)]
 
