@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -12,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..types import Image
+from .painting import SHAPES, Pixels, muted, painted, texture, vivid
 
 IndexedMask = NDArray[np.uint8]
 """(H, W) uint8: the id of the object seen at each pixel, 0 for the background."""
-Floats = NDArray[np.floating]
-Pixels = NDArray[np.uint8]
 Matrix = NDArray[np.float64]
 """(2, 3): an affine map of (x, y)."""
 
@@ -40,7 +37,7 @@ class Path:
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One object: `picture` (S, S, 4) uint8 RGBA with soft edges, its way, its turning and breathing."""
+    """One object: `picture` (h, w, 4) uint8 RGBA with soft edges, its way, its turning and breathing."""
 
     picture: Pixels
     path: Path
@@ -51,9 +48,14 @@ class Thing:
         """From the picture to the frame at t seconds. At 0 the object is upright and at its own size."""
         scale = 1 + self.breath * math.sin(0.9 * t)
         matrix = cv2.getRotationMatrix2D((0, 0), math.degrees(self.turn * math.sin(0.7 * t)), scale)
-        half = self.picture.shape[0] / 2
-        matrix[:, 2] = np.array(self.path.at(t)) - matrix[:, :2] @ (half, half)
+        height, width = self.picture.shape[:2]
+        matrix[:, 2] = np.array(self.path.at(t)) - matrix[:, :2] @ (width / 2, height / 2)
         return np.asarray(matrix)
+
+    def silhouette(self, t: float) -> Patch:
+        """Where it is at t seconds: a patch (h, w), 1 on the object and 0 around it."""
+        alpha = _draw(self.picture[:, :, 3], self.placement(t))
+        return Patch(alpha.x, alpha.y, (alpha.pixels > 127).astype(np.uint8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,10 @@ class Scene:
         truth = np.zeros(self.size, np.uint8)
         areas = []
         for object_id, thing in enumerate(self.things, start=1):
-            patch = _draw(thing.picture[:, :, 3], thing.placement(t))
-            areas.append(max(1, int(np.count_nonzero(patch.pixels > 127))))
+            patch = thing.silhouette(t)
+            areas.append(max(1, int(np.count_nonzero(patch.pixels))))
             where, pixels = patch.inside(self.size)
-            truth[where][pixels > 127] = object_id
+            truth[where][pixels > 0] = object_id
         return truth, areas
 
     def _draw_background(self, t: float) -> Pixels:
@@ -130,17 +132,25 @@ class Home:
 
 def make_scene(size: tuple[int, int], objects: int, seed: int) -> Scene:
     """The scene of a seed; `size` (height, width) from 32 pixels. At time 0 all is in full view."""
-    height, width = size
     rng = np.random.default_rng(seed)
     homes = _homes(size, objects)
     hue = rng.random()
     things = tuple(_make_thing(rng, k, size, homes[k], hue + k * 0.381966) for k in range(objects))
+    return Scene(size, *make_background(rng, size, hue, coarse=max(size) / 5), things)
+
+
+def make_background(
+    rng: np.random.Generator, size: tuple[int, int], hue: float, coarse: float
+) -> tuple[Pixels, Path]:
+    """A background (h, w, 4) uint8 RGBA somewhat larger than `size`, and how it drifts.
+
+    `hue`, in [0, 1), is that of the things before it, which it avoids; `coarse` the pixels of its patches.
+    """
+    height, width = size
     margin = 0.15 * max(size)
     drift = Path((-margin, -margin), (0.7 * margin, 0.7 * margin), (0.35, 0.23), (rng.random(), rng.random()))
-    background = _texture(
-        rng, (height + int(2 * margin), width + int(2 * margin)), _muted(rng, hue), coarse=max(size) / 5
-    )
-    return Scene(size, np.asarray(cv2.cvtColor(background, cv2.COLOR_RGB2RGBA), np.uint8), drift, things)
+    picture = texture(rng, (height + int(2 * margin), width + int(2 * margin)), muted(rng, hue), coarse)
+    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2RGBA), np.uint8), drift
 
 
 def _homes(size: tuple[int, int], objects: int) -> list[Home]:
@@ -156,9 +166,8 @@ def _homes(size: tuple[int, int], objects: int) -> list[Home]:
 def _make_thing(rng: np.random.Generator, k: int, size: tuple[int, int], home: Home, hue: float) -> Thing:
     radius = home.room * rng.uniform(0.8, 1.0)
     shape = SHAPES[k % len(SHAPES)](rng, radius)
-    picture = _texture(rng, shape.shape, _vivid(rng, hue), coarse=radius / 1.5)
+    picture = painted(rng, shape, vivid(rng, hue), coarse=radius / 1.5)
     path = _make_path(rng, k, size, Home(home.x, home.y, radius))
-    picture = np.dstack([_shade(picture, shape), shape])
     return Thing(picture, path, turn=rng.uniform(0.3, 0.9), breath=rng.uniform(0.05, 0.15))
 
 
@@ -193,86 +202,3 @@ def _blend(under: Pixels, over: Pixels) -> Pixels:
     """(h, w, 4): `over` laid on `under` as opaque as its alpha says."""
     opaque = over[:, :, 3].astype(np.float32) * np.float32(1 / 255)
     return np.asarray(cv2.blendLinear(over, under, opaque, 1 - opaque), np.uint8)
-
-
-def _blob(rng: np.random.Generator, radius: float) -> NDArray[np.uint8]:
-    angle = np.linspace(0, 2 * math.pi, 180, endpoint=False)
-    distance = np.ones_like(angle)
-    for lobes in (2, 3, 5):
-        distance += rng.uniform(0.04, 0.2 / math.sqrt(lobes)) * np.cos(lobes * angle + rng.uniform(0, 6.3))
-    return _outline(angle, distance, radius)
-
-
-def _polygon(rng: np.random.Generator, radius: float) -> NDArray[np.uint8]:
-    corners = int(rng.integers(4, 7))
-    angle = (np.arange(corners) + rng.uniform(-0.25, 0.25, corners)) * 2 * math.pi / corners
-    return _outline(angle, rng.uniform(0.75, 1.0, corners), radius)
-
-
-def _ellipse(rng: np.random.Generator, radius: float) -> NDArray[np.uint8]:
-    angle = np.linspace(0, 2 * math.pi, 180, endpoint=False)
-    flat, tilt = rng.uniform(0.5, 0.75), rng.uniform(0, math.pi)
-    distance = flat / np.hypot(flat * np.cos(angle - tilt), np.sin(angle - tilt))
-    return _outline(angle, distance, radius)
-
-
-SHAPES: tuple[Callable[[np.random.Generator, float], NDArray[np.uint8]], ...] = (_blob, _polygon, _ellipse)
-
-
-def _outline(angle: Floats, distance: Floats, radius: float) -> NDArray[np.uint8]:
-    """(S, S) uint8, filled inside the outline, which reaches `radius` pixels from the middle; soft edges."""
-    side = 2 * math.ceil(radius + 2)
-    reach = radius * distance / distance.max()
-    points = np.stack([side / 2 + reach * np.cos(angle), side / 2 + reach * np.sin(angle)], axis=1)
-    large = np.zeros((4 * side, 4 * side), np.uint8)
-    cv2.fillPoly(large, [np.round(4 * points).astype(np.int32)], 255)
-    return np.asarray(cv2.resize(large, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _texture(rng: np.random.Generator, size: tuple[int, ...], colours: Floats, coarse: float) -> Image:
-    """(h, w, 3) uint8: patches of the first two colours, spots of the third with clear edges, and grain.
-
-    `colours` (3, 3) in [0, 1]; `coarse` is the size of the patches in pixels.
-    """
-    mix = _smooth_noise(rng, size, coarse)
-    spots = _smooth_noise(rng, size, coarse / 2)
-    grain = _smooth_noise(rng, size, max(2.0, coarse / 10))
-    edge = np.clip((mix - 0.5) * 6 + 0.5, 0, 1)[:, :, None]
-    picture = colours[0] * edge + colours[1] * (1 - edge)
-    spot = np.clip((spots - 0.62) * 25, 0, 1)[:, :, None]
-    picture = picture * (1 - spot) + colours[2] * spot
-    picture *= 0.7 + 0.6 * grain[:, :, None]
-    return np.asarray(np.clip(picture * 255, 0, 255), np.uint8)
-
-
-def _smooth_noise(rng: np.random.Generator, size: tuple[int, ...], coarse: float) -> Floats:
-    """(h, w) in [0, 1]: random grids of `coarse` pixels and finer, each half as strong as the one before."""
-    height, width = size
-    noise = np.zeros((height, width), np.float32)
-    for octave in range(4):
-        step = max(1.0, coarse / 2**octave)
-        grid = rng.random((math.ceil(height / step) + 3, math.ceil(width / step) + 3), np.float32)
-        large = cv2.resize(grid, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-        noise += large[:height, :width] / 2**octave
-    low, high = np.percentile(noise, (1, 99))
-    return np.asarray(np.clip((noise - low) / max(high - low, 1e-6), 0, 1), np.float32)
-
-
-def _shade(picture: Image, shape: NDArray[np.uint8]) -> Image:
-    """The picture, darker towards the rim of the shape, as round things are."""
-    depth = cv2.distanceTransform((shape > 127).astype(np.uint8), cv2.DIST_L2, 5)
-    light = 0.45 + 0.55 * np.sqrt(np.clip(depth / (0.5 * depth.max()), 0, 1))
-    return np.asarray(picture * light[:, :, None], np.uint8)
-
-
-def _vivid(rng: np.random.Generator, hue: float) -> Floats:
-    return _colours((hue, 0.75, 0.9), (hue + rng.uniform(0.03, 0.1), 0.9, 0.55), (hue + 0.5, 0.35, 1.0))
-
-
-def _muted(rng: np.random.Generator, hue: float) -> Floats:
-    green = hue + rng.uniform(0.15, 0.25)
-    return _colours((green, 0.25, 0.55), (green + 0.1, 0.35, 0.35), (green, 0.15, 0.7))
-
-
-def _colours(*hsv: tuple[float, float, float]) -> Floats:
-    return np.array([colorsys.hsv_to_rgb(h % 1.0, s, v) for h, s, v in hsv], np.float32)

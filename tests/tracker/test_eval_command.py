@@ -112,7 +112,7 @@ def test_eval_plays_the_file_too_and_tells_both_scores(keepsight: Keepsight, tmp
 def test_eval_without_a_word_says_what_is_missing(keepsight: Keepsight) -> None:
     done = keepsight("eval")
     assert done.code == 2
-    assert "Missing argument" in done.err
+    assert "give a folder of labelled videos, or --identity" in done.err
 
 
 def test_eval_scores_boxes_and_draws_the_worst(keepsight: Keepsight, tmp_path: Path) -> None:

@@ -39,6 +39,8 @@ JSON = typer.Option(metavar="FILE.json", help="Write the scores")
 WORST = typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
 WORST_COUNT = typer.Option(min=1, max=200, help="How many of them")
 MEMORY = typer.Option(help="Frames that are remembered: recent or selective")
+IDENTITY = typer.Option("--identity", help="Follow objects through drawn hard scenes; needs no DATASET")
+SEEDS = typer.Option(min=1, help="How many scenes of each kind --identity draws")
 CALIBRATE = typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png")
 
 
@@ -60,7 +62,7 @@ def with_rate(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(
-    dataset: Annotated[Path, DATASET],
+    dataset: Annotated[Path | None, DATASET] = None,
     model: Annotated[str, MODEL] = "nano",
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
@@ -78,15 +80,35 @@ def evaluate(
     worst: Annotated[Path | None, WORST] = None,
     worst_count: Annotated[int, WORST_COUNT] = 20,
     memory: Annotated[str, MEMORY] = "recent",
+    identity: Annotated[bool, IDENTITY] = False,
+    seeds: Annotated[int, SEEDS] = 10,
     calibrate: Annotated[Path | None, CALIBRATE] = None,
 ) -> int:
     """Score a model on labelled videos: J&F by quarter of the sequence, or HOTA where the truth is tracks.
 
     Layouts: DAVIS; YouTube-VOS; MOT (boxes); MOTS (masks of many objects).
+
+    With --identity: whether ids stay on their objects where look-alikes cross, one is hidden, or leaves.
     """
+    from . import identity as identities
     from .evaluating import Files, Methods, Task, begin
 
     options = {"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size}
+    if identity:
+        unfit: dict[str, object] = {
+            "DATASET": dataset,
+            "--layout": layout,
+            "--sequence": sequence or None,
+            "--streaming": streaming,
+            "--opencv": opencv or None,
+            "--objects": objects or None,
+            "--calibrate": calibrate,
+        }
+        files = Files(csv=csv, json=json, worst=worst, worst_count=worst_count)
+        asked = identities.IdentityTask(model=model, prompt=prompt or "mask", seeds=seeds, files=files)
+        return identities.begin(asked, unfit)(loaded(options, memory))
+    if dataset is None:
+        raise typer.BadParameter("give a folder of labelled videos, or --identity", param_hint="DATASET")
     if calibrate is not None:
         fit_confidence(loaded(options, memory), options, calibrate, (dataset, sequence or []))
         return 0

@@ -137,7 +137,7 @@ def score_masks(task: Task, layout: str, found: Dataset, tracker: Tracker) -> in
     if run.finished:
         tell_masks(task, told, tracked, player)
         further = {"layout": layout, **(tracking_report.rows(tracked) if tracked else {}), **played(player)}
-        write(task, report.as_csv(told, tracked), report.as_json(told, further), worst)
+        write(task.files, report.as_csv(told, tracked), report.as_json(told, further), sheet_of(task, worst))
     return run.exit_code
 
 
@@ -178,7 +178,12 @@ def score_boxes(task: Task, found: BoxDataset, tracker: Tracker) -> int:
             )
             tell_playback(player, f"HOTA offline {offline}, streaming {live}")
         further = {"layout": "mot", "prompt": "box", **played(player)}
-        write(task, tracking_report.as_csv(told), tracking_report.as_json(told, further), worst)
+        write(
+            task.files,
+            tracking_report.as_csv(told),
+            tracking_report.as_json(told, further),
+            sheet_of(task, worst),
+        )
     return run.exit_code
 
 
@@ -255,17 +260,22 @@ def played(player: Streaming[Any, Any] | None) -> dict[str, Any]:
     return {"streaming": {"rate": player.rate, **streaming.as_json(player.playback)}} if player else {}
 
 
-def write(task: Task, csv: str, json: bytes, worst: Worst) -> None:
+def sheet_of(task: Task, worst: Worst) -> Image | None:
+    """The sheet of the worst cases; None where there are none, or it is not asked for."""
+    if task.files.worst is None or not worst.cases:
+        return None
+    return contact_sheet(f"{task.methods.model}: the worst of {task.dataset.resolve().name}", worst.cases)
+
+
+def write(files: Files, csv: str, json: bytes, sheet: Image | None) -> None:
     """The files that are asked for. Raises ConfigError for one that cannot be written."""
-    files = task.files
     try:
         if files.csv is not None:
             files.csv.write_text(csv, encoding="utf-8")
         if files.json is not None:
             files.json.write_bytes(json)
-        if files.worst is not None and worst.cases:
-            title = f"{task.methods.model}: the worst of {task.dataset.resolve().name}"
-            files.worst.write_bytes(encoded(contact_sheet(title, worst.cases), files.worst.suffix.lower()))
+        if files.worst is not None and sheet is not None:
+            files.worst.write_bytes(encoded(sheet, files.worst.suffix.lower()))
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be written: {error.strerror or error}") from None
 
