@@ -1,28 +1,26 @@
-"""What is wrong with what a user typed or configured, in one line that teaches."""
+"""What is wrong with what a user typed, configured or sent, in one line that teaches."""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from keepsight.streams.base import redact
+from .base import redact
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
 
-class ConfigError(ValueError):
-    """What the user typed or configured is wrong. The message is one line and says what would be right."""
-
-
 def first_error(error: ValidationError, known: Iterable[str]) -> str:
     """The first of pydantic's complaints as `key: what is allowed`; for an unknown key, the `known` ones."""
     complaint = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in complaint["loc"])
+    path = [cut(str(part)) for part in complaint["loc"]]
+    where = ".".join(path)
     if complaint["type"] == "extra_forbidden":
-        return f"{where}: {unknown(str(complaint['loc'][-1]), 'key', known)}"
+        return f"{where}: {unknown(path[-1], 'key', known)}"
     if not where:
         return words(complaint)
     return f"{where}: {words(complaint)}"
@@ -44,13 +42,17 @@ def words(complaint: ErrorDetails) -> str:
             return f"is not JSON: {complaint['ctx']['error']}"
         case "literal_error":
             return f"{complaint['input']!r} is not one of {complaint['ctx']['expected']}"
-    said = complaint["msg"].replace("Input should be", "must be")
+    said = re.sub(r"^\w+ should ", "must ", complaint["msg"])
     return f"{said}, not {shortened(complaint['input'])}"
 
 
-def shortened(value: object, limit: int = 60) -> str:
-    """The value as Python writes it, without passwords, cut to `limit` characters."""
-    text = redact(repr(value))
+def shortened(value: object) -> str:
+    """The value as Python writes it, without passwords, cut."""
+    return cut(redact(repr(value)))
+
+
+def cut(text: str, limit: int = 60) -> str:
+    """The first `limit` characters of a text, which may come from anybody."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
