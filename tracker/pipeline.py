@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from keepsight.streams.base import Sink, SinkError, Source, SourceError
+from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.types import Command, Event, Frame, Refusal, Result
 
@@ -32,7 +32,7 @@ READ_AHEAD = 2
 WAITING_RESULTS = 4
 """Results of a file that may wait for one sink."""
 MERGED = 1000
-"""Events and refusals, of each the newest, that a live sink which falls behind still gets."""
+"""Events and answers to commands, of each the newest, that a live sink which falls behind still gets."""
 STEP_GRACE = 0.4
 """Seconds the step in progress may still take once a stop is asked for."""
 DRAIN_GRACE = 0.8
@@ -60,6 +60,8 @@ class Session(Protocol):
 
 Start = Callable[[Frame], Awaitable[Session]]
 """Makes a session, given the first frame."""
+Take = Callable[[], Sequence[Command]]
+"""The commands that came while the stream runs and were not taken yet. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,11 @@ class Stream:
     source: Source
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
+
+    def take(self) -> tuple[Command, ...]:
+        """What was commanded through the sinks that take commands, since this was last asked."""
+        commanders = (sink for sink in self.sinks if isinstance(sink, Commander))
+        return tuple(command for commander in commanders for command in commander.take_commands())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +96,15 @@ class Report:
 
 
 async def results(
-    source: Source, start: Start, cues: Sequence[Cue] = (), stop: asyncio.Event | None = None
+    source: Source,
+    start: Start,
+    cues: Sequence[Cue] = (),
+    stop: asyncio.Event | None = None,
+    take: Take = tuple,
 ) -> AsyncGenerator[Result]:
     """One result per frame of a file; of a live source, one per frame there was time for.
 
+    Each step carries out the cues that are due, then what `take` gives; it is asked once a step.
     The last result also has the end events of all objects, and refuses the commands for frames that never
     came. To know the last one, a file's result waits for the next frame; a live source's is given a second
     time. Raises ConfigError for a mask of the wrong size, and SourceError after the results of the frames
@@ -118,7 +130,7 @@ async def results(
                 if session is None or stop.is_set():
                     break
                 commands, cues = due(cues, frame.index)
-                result = await unless(stop, session.step(frame, commands), STEP_GRACE)
+                result = await unless(stop, session.step(frame, (*commands, *take())), STEP_GRACE)
                 if result is None:
                     break
                 if source.live:
@@ -263,10 +275,11 @@ class Outlet:
 
 
 def merge(unread: Result, newer: Result) -> Result:
-    """The newer result with the events and refusals of the one it replaces: those must arrive."""
+    """The newer result with the events and answers of the one it replaces: those must arrive."""
     return replace(
         newer,
         events=(unread.events + newer.events)[-MERGED:],
+        applied=(unread.applied + newer.applied)[-MERGED:],
         refusals=(unread.refusals + newer.refusals)[-MERGED:],
     )
 
@@ -324,7 +337,7 @@ async def _opening(
 
     if stream.source.live:
         await unless(stop, _open(outlets, tasks))
-    async with aclosing(results(stream.source, begin, stream.cues, stop)) as coming:
+    async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
             yield result
 

@@ -76,11 +76,12 @@ def step(
 ) -> tuple[TrackerState, Result]:
     """Track every object of `state` into `frame`, after carrying out `commands`.
 
-    The old state is given up: its memory is written in place. What cannot be carried out is told in the
-    result's refusals; nothing a user commands raises. A frame without objects is not looked at: a stream on
-    which nothing is tracked costs nothing. When the model's input size changes with the frame's, the memory
-    is stretched onto the new grid and every visible object is shown to the model again by its last mask, so
-    that identities go on. `encoded`: the frame, if it has been encoded already.
+    The old state is given up: its memory is written in place. What was carried out is told in the result's
+    `applied`, what cannot be in its `refusals`; nothing a user commands raises. A frame without objects is
+    not looked at: a stream on which nothing is tracked costs nothing. When the model's input size changes
+    with the frame's, the memory is stretched onto the new grid and every visible object is shown to the
+    model again by its last mask, so that identities go on. `encoded`: the frame, if it has been encoded
+    already.
     """
     watch = Stopwatch()
     plan = carry_out(state, frame, commands)
@@ -113,14 +114,16 @@ def step(
     )
     total = frame.decode_seconds + ahead + watch.total()
     timings = Timings(frame.decode_seconds, encoding, attention, masks, memory, total)
-    return after, Result(frame, tracks, (*plan.events, *events), plan.refusals, timings)
+    return after, Result(frame, tracks, (*plan.events, *events), plan.applied, plan.refusals, timings)
 
 
 def _rest(state: TrackerState, plan: Plan, frame: Frame, watch: Stopwatch) -> tuple[TrackerState, Result]:
     """The step of a frame without objects. The memory is kept for those to come."""
     after = replace(state, slots=plan.slots, next_id=plan.next_id, pending=plan.pending, previous=None)
     timings = Timings(decode=frame.decode_seconds, total=frame.decode_seconds + watch.total())
-    return after, Result(frame, events=plan.events, refusals=plan.refusals, timings=timings)
+    return after, Result(
+        frame, events=plan.events, applied=plan.applied, refusals=plan.refusals, timings=timings
+    )
 
 
 def _scene(
