@@ -81,6 +81,7 @@ class Nano(nn.Module):
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
     def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        """With the fields of `Motion`."""
         return features._replace(motion=self.motion(features, previous))
 
     def condition(

@@ -177,11 +177,11 @@ class LocalRead(nn.Module):
 
     def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
         """Masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond the border all is zero."""
-        own = seen_by(weights, image_of)
-        moved = torch.zeros_like(masks)
-        for i, near in enumerate(self.shifted(masks)):
+        own = seen_by(weights, image_of).float()
+        moved = torch.zeros_like(masks, dtype=torch.float32)  # bfloat16 would swallow small weights
+        for i, near in enumerate(self.shifted(masks.float())):
             moved.addcmul_(near, own[:, i : i + 1])
-        return moved
+        return moved.to(masks.dtype)
 
     def offset(self, weights: Tensor) -> Tensor:
         """Where each place was before, less where it is, in places: (B, 2, h, w) as (x, y)."""

@@ -83,11 +83,11 @@ class Sam2(nn.Module):
         features: ImageFeatures = self.image_encoder(images)
         return features
 
-    @object_by_object
     def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
         """SAM 2 does not look at motion."""
         return features
 
+    @object_by_object
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from time import monotonic
 
@@ -85,7 +86,8 @@ def encode(file: Path, frames: Sequence[Frame]) -> None:
 def model_only(model: Predictor, scene: Scene) -> Summary:
     """The same way without a file: over frames that lie in memory, to nowhere."""
     tracker, meter = Tracker(model, max_objects=len(scene.cues)), Meter()
-    for result in tracker.track(scene.frames, [cue.command for cue in scene.cues]):
+    results = tracker.track(scene.frames, [cue.command for cue in scene.cues])
+    for result in islice(results, len(scene.frames) - 1):  # the last two come at once
         meter.record(result, monotonic())
         if result.frame.index == WARM_UP:
             meter = Meter(started=monotonic())

@@ -19,6 +19,7 @@ from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceErr
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.types import Command, Event, Frame, Refusal, Result
 
+from .looking_ahead import one_ahead
 from .prompts import Cue, check_masks, due
 from .summary import Meter, Summary
 from .validation import ConfigError
@@ -125,7 +126,7 @@ async def results(
 
     async with frames(source, stop) as inbox, aclosing(one_ahead(inbox, spare, prepare)) as coming:
         try:
-            async for frame in coming:
+            while frame := await _next(coming, stop):
                 session = session or await _begin(frame, start, cues, stop)
                 if session is None or stop.is_set():
                     break
@@ -146,31 +147,13 @@ async def results(
         raise fault
 
 
-async def one_ahead(
-    frames: AsyncIterator[Frame],
-    spare: Callable[[], float | None],
-    prepare: Callable[[Frame], Awaitable[None]],
-) -> AsyncGenerator[Frame]:
-    """The frames; while one of them is in the caller's hands the next is taken, `spare()` seconds later, and
-    prepared. Where that is None the next is taken when it is asked for."""
-
-    async def take(seconds: float) -> Frame | None:
-        await asyncio.sleep(seconds)
-        frame = await anext(frames, None)
-        if frame is not None:
-            await prepare(frame)
-        return frame
-
-    taking: asyncio.Task[Frame | None] | None = None
+async def _next(coming: AsyncGenerator[Frame], stop: asyncio.Event) -> Frame | None:
+    """The next frame; None where there is none, or none soon after `stop` is set."""
+    asking = asyncio.ensure_future(anext(coming, None))
     try:
-        while (frame := await (taking or anext(frames, None))) is not None:
-            seconds = spare()
-            taking = None if seconds is None else asyncio.create_task(take(seconds))
-            yield frame
+        return await unless(stop, asking, STEP_GRACE)
     finally:
-        if taking is not None:
-            taking.cancel()
-            await asyncio.gather(taking, return_exceptions=True)
+        await asyncio.wait({asking})  # before the generator can be closed
 
 
 async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.Event) -> Session | None:

@@ -14,8 +14,8 @@ from .state import initial
 from .step import Encoded, encode, step
 
 MANY = 3
-"""Objects, from which on tracking takes longer than encoding. Then whatever does not depend on them is done
-by the thread that encodes."""
+"""With so many objects `nano` takes longer to track than to encode. What does not depend on them is then
+done by the thread that encodes."""
 
 
 class TrackerSession:
@@ -29,11 +29,14 @@ class TrackerSession:
         self._settings = settings
         self._state = initial(max_objects)
         self._timings = Timings()
-        self._prepared: tuple[Frame, Encoded] | None = None
-        self._stepping: Encoded | None = None
+        self._prepared: tuple[tuple[Frame, Encoded], ...] = ()
+        self._before: Encoded | None = None
 
     def spare(self) -> float | None:
-        """None where nothing is tracked: frames without objects are not encoded."""
+        """None where nothing is tracked: frames without objects are not encoded. Asked once before each step,
+        which decides what the next frame is related to."""
+        many = len(self._state.records) >= MANY
+        self._before = self._prepared[-1][1] if many and self._prepared else None
         if not self._state.records:
             return None
         last = self._timings
@@ -41,12 +44,12 @@ class TrackerSession:
 
     async def prepare(self, frame: Frame) -> None:
         """Encode the frame that is stepped next."""
-        before = self._stepping if len(self._state.records) >= MANY else None
-        self._prepared = frame, await self._threads.encoder.run(encode, self._model, frame, before)
+        encoded = await self._threads.encoder.run(encode, self._model, frame, self._before)
+        self._prepared += ((frame, encoded),)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
-        encoded = self._prepared[1] if self._prepared and self._prepared[0] is frame else None
-        self._prepared, self._stepping = None, encoded
+        encoded = next((encoded for prepared, encoded in self._prepared if prepared is frame), None)
+        self._prepared = tuple(pair for pair in self._prepared if pair[0].index > frame.index)
         self._state, result = await self._threads.tracker.run(
             step, self._model, self._state, frame, commands, self._settings, encoded
         )

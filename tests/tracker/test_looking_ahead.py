@@ -8,14 +8,16 @@ from contextlib import aclosing
 
 import numpy as np
 import pytest
+import torch
 
 import keepsight.tracker as ks
 from keepsight.streams.base import SourceError
 from keepsight.streams.sources import SyntheticSource
-from keepsight.streams.types import Frame, Image, Prompt
+from keepsight.streams.types import Command, Event, Frame, Image, Prompt, Result
 from keepsight.tracker.api import Pictures
-from keepsight.tracker.engine import model_threads
-from keepsight.tracker.pipeline import one_ahead, results
+from keepsight.tracker.engine import cores, model_threads
+from keepsight.tracker.looking_ahead import one_ahead
+from keepsight.tracker.pipeline import results
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
@@ -26,6 +28,9 @@ from tests.tracker.fakes import BLUE, GREEN, RED, Colour, ColourPredictor, area,
 
 SCENE = "test://?frames=6&size=96x64"
 BOX = (0.2, 0.2, 0.7, 0.8)
+HOURS = 10_000.0
+SOON = 2.0
+"""Seconds in which a stopped run has to be over."""
 
 
 async def given(frames: Sequence[Frame], error: Exception | None = None) -> AsyncIterator[Frame]:
@@ -93,22 +98,79 @@ async def test_without_time_to_spare_a_frame_is_taken_when_it_is_asked_for() -> 
     assert preparing.begun == []
 
 
-async def test_the_next_frame_is_left_where_it_is_for_as_long_as_there_is_time() -> None:
+async def test_the_next_frame_is_left_where_it_is_until_it_is_asked_for_or_time_is_up() -> None:
     taken: list[int] = []
 
     async def source() -> AsyncIterator[Frame]:
-        for frame in make_frames(2):
+        for frame in make_frames(3):
             taken.append(frame.index)
             yield frame
 
-    preparing = Preparing()
+    preparing, waits = Preparing(), iter((HOURS, 0.0, HOURS))
     preparing.gate.set()
-    async with aclosing(one_ahead(source(), lambda: 0.05, preparing.prepare)) as frames:
+    async with aclosing(one_ahead(source(), lambda: next(waits), preparing.prepare)) as frames:
         await anext(frames)
         await turns()
         assert taken == [0]
-        await asyncio.sleep(0.2)
-        assert (taken, preparing.done) == ([0, 1], [1])
+        assert (await anext(frames)).index == 1
+        await turns()
+        assert (taken, preparing.done) == ([0, 1, 2], [1, 2])
+
+
+async def test_a_stop_does_not_wait_for_a_frame_to_be_prepared() -> None:
+    stop = asyncio.Event()
+    session = Endless()
+
+    async def start(frame: Frame) -> Endless:
+        return session
+
+    async def watch() -> list[int]:
+        async with aclosing(results(Pictures([three(0)] * 3), start, (), stop)) as coming:
+            return [result.frame.index async for result in coming]
+
+    watching = asyncio.create_task(watch())
+    await session.preparing.wait()
+    stop.set()
+    assert await asyncio.wait_for(watching, SOON) == [0]
+
+
+class Endless:
+    """A session whose preparing never ends."""
+
+    def __init__(self) -> None:
+        self.preparing = asyncio.Event()
+
+    def spare(self) -> float | None:
+        return 0.0
+
+    async def prepare(self, frame: Frame) -> None:
+        self.preparing.set()
+        await asyncio.Event().wait()
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        return Result(frame)
+
+    def finish(self, frame: Frame) -> tuple[Event, ...]:
+        return ()
+
+
+async def test_each_thread_keeps_to_half_of_the_cores() -> None:
+    def used() -> int:
+        torch.ones(300, 300).mm(torch.ones(300, 300))  # a thread's first operation may set its number anew
+        return torch.get_num_threads()
+
+    async with model_threads() as threads:
+        for _ in range(2):
+            await threads.share_cores()
+        found = [await worker.run(used) for worker in (threads.encoder, threads.tracker)]
+    assert found == [max(1, cores() // 2)] * 2
+
+
+async def test_a_model_that_relates_nothing_tracks_many_objects() -> None:
+    tracker = ks.load("test", max_objects=3)
+    shown = [ks.Prompt(box=(x, 0.1, x + 0.2, 0.6)) for x in (0.1, 0.4, 0.7)]
+    async with aclosing(tracker.atrack([three(4 * i) for i in range(5)], shown)) as coming:
+        assert [len(result.tracks) async for result in coming] == [3] * 5
 
 
 async def test_an_error_comes_after_the_frames_before_it() -> None:

@@ -44,14 +44,13 @@ class CountingSession:
 
     gate: asyncio.Event | None = None
     frames: list[int] = field(default_factory=list)
-    prepared: list[int] = field(default_factory=list)
     commands: list[tuple[int, Command]] = field(default_factory=list)
 
     def spare(self) -> float | None:
         return None
 
     async def prepare(self, frame: Frame) -> None:
-        self.prepared.append(frame.index)
+        raise AssertionError("there was nothing to prepare")
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         self.frames.append(frame.index)

@@ -102,8 +102,8 @@ def laid_out(frames: int, conditioning: int, recent: int) -> list[int]:
 
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
-    """The mask as drift would have it: with this chance for each object, with a blob added or a part taken
-    away, and with as much a little wider or narrower all around."""
+    """The mask as drift would have it: with this chance for each object, a blob is added or a part taken
+    away, and with the same chance the whole grows a little wider or narrower."""
     n, h, w = logits.shape
     centre, radius = draw(random, logits, n, 2), 0.03 + 0.12 * draw(random, logits, n)
     rows, columns = (torch.arange(side, device=logits.device) / side for side in (h, w))
