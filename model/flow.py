@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .layers import averaged
+
 WINDOW = 5
 """Side of the window in pixels."""
 DAMPING = 1e-4
@@ -26,16 +28,10 @@ def refined(now: Tensor, before: Tensor, flow: Tensor, rounds: int) -> Tensor:
         was = warped(before, flow)
         along_x, along_y = slopes((was + now) / 2)
         change = now - was
-        products = (
-            along_x * along_x,
-            along_x * along_y,
-            along_y * along_y,
-            along_x * change,
-            along_y * change,
-        )
-        xx, xy, yy, xt, yt = window_mean(torch.cat(products, dim=1)).unbind(1)
-        xx, yy = xx + DAMPING, yy + DAMPING
-        step = torch.stack((yy * xt - xy * yt, xx * yt - xy * xt), dim=1) / (xx * yy - xy * xy).unsqueeze(1)
+        xx, yy = (window_mean(along.square()) + DAMPING for along in (along_x, along_y))
+        xy = window_mean(along_x * along_y)
+        xt, yt = (window_mean(along * change) for along in (along_x, along_y))
+        step = torch.cat((yy * xt - xy * yt, xx * yt - xy * xt), dim=1) / (xx * yy - xy * xy)
         flow = smooth(flow + step.clamp(-FARTHEST, FARTHEST))
     return flow
 
@@ -57,12 +53,18 @@ def slopes(image: Tensor) -> tuple[Tensor, Tensor]:
     return (x[..., 2:] - x[..., :-2]) / 2, (y[..., 2:, :] - y[..., :-2, :]) / 2
 
 
-def window_mean(x: Tensor, side: int = WINDOW) -> Tensor:
-    """The mean of x (B, C, h, w) in a window around each pixel; beyond the border all is zero."""
+def window_mean(x: Tensor) -> Tensor:
+    """The mean of x (B, C, h, w) in a WINDOW around each pixel; beyond the border all is zero.
+
+    The sums below are for a window of 5: those of two are shared. One map at a time stays in a core's cache;
+    on a CPU `avg_pool2d` takes several times as long.
+    """
     h, w = x.shape[-2:]
-    padded = F.pad(x, [side // 2] * 4)
-    rows = sum_of([padded[..., i : i + h, :] for i in range(side)])
-    return sum_of([rows[..., i : i + w] for i in range(side)]) / side**2
+    padded = F.pad(x, [WINDOW // 2] * 4)
+    pairs = padded[..., :-1, :] + padded[..., 1:, :]
+    rows = pairs[..., :h, :] + pairs[..., 2 : h + 2, :] + padded[..., 4:, :]
+    pairs = rows[..., :-1] + rows[..., 1:]
+    return (pairs[..., :w] + pairs[..., 2 : w + 2] + rows[..., 4:]) / WINDOW**2
 
 
 def smooth(flow: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def sum_of(parts: list[Tensor]) -> Tensor:
 def detail(images: Tensor, side: int = 8) -> Tensor:
     """Brightness (B, 1, H, W) of images (B, 3, H, W) without what changes slowly: light may come and go."""
     brightness = images.mean(1, keepdim=True)
-    slow = F.interpolate(F.avg_pool2d(brightness, side), scale_factor=float(side), mode="bilinear")
+    slow = F.interpolate(averaged(brightness, side), scale_factor=float(side), mode="bilinear")
     return brightness - slow
 
 

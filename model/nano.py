@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from .flow import warped
 from .image_predictor import ImagePrediction, ImagePrompts
-from .layers import ConvNorm, holds_everywhere
+from .layers import ConvNorm, averaged, holds_everywhere
 from .memory import EMPTY, NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout, MemoryShape
 from .nano_config import NanoConfig
 from .nano_decoder import Decoded, Evidence, Moved, NanoDecoder, ObjectPointer
@@ -80,6 +80,9 @@ class Nano(nn.Module):
         and 4, features at stride 2, and brightness."""
         return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
 
+    def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        return features._replace(motion=self.motion(features, previous))
+
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -104,7 +107,7 @@ class Nano(nn.Module):
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
         """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits."""
         before = last.sigmoid().unsqueeze(1)
-        maps = draw(prompts, F.avg_pool2d(before, 2))
+        maps = draw(prompts, averaged(before, 2))
         value, fine_value = self.prompt_encoder(maps, features, image_of)
         same, same_fine = self.read_again(features, image_of, value, fine_value)
         evidence = Evidence(
@@ -114,7 +117,7 @@ class Nano(nn.Module):
             fine_recent=same_fine,
             prompt=value,
             moved=Moved(
-                fine=F.avg_pool2d(before, 4),
+                fine=averaged(before, 4),
                 finest=before,
                 flowed=before,
                 unlike=torch.full_like(maps[:, :2], NOTHING_ALIKE),
@@ -164,7 +167,8 @@ class Nano(nn.Module):
         self, features: ImageFeatures, image_of: Tensor, memory: Memory, previous: ImageFeatures | None
     ) -> Decoded:
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
-        evidence = self.evidence(features, image_of, memory, self.motion(features, previous))
+        moved = Motion(*features.motion) if features.motion else self.motion(features, previous)
+        evidence = self.evidence(features, image_of, memory, moved)
         found: Decoded = self.decoder(features, image_of, evidence)
         return found
 
@@ -202,9 +206,9 @@ class Nano(nn.Module):
 
     def moved(self, motion: Motion | None, last: Tensor, image_of: Tensor) -> Moved:
         """The last masks (N, 1, H/2, W/2) as they have moved since."""
-        small = F.avg_pool2d(last, 4)
+        small = averaged(last, 4)
         if motion is None:
-            unknown = torch.full_like(F.avg_pool2d(last, 2), NOTHING_ALIKE).repeat(1, 2, 1, 1)
+            unknown = torch.full_like(averaged(last, 2), NOTHING_ALIKE).repeat(1, 2, 1, 1)
             return Moved(small, last, last, unknown)
         finest = F.pixel_shuffle(self.finest_read(motion.finest, F.pixel_unshuffle(last, 2), image_of), 2)
         return Moved(
@@ -223,7 +227,7 @@ class Nano(nn.Module):
         prompts: Prompts | None = None,
     ) -> Entry:
         """Keys of the image and values of the mask. Masks are kept at stride 4: `prompts` are no sharper."""
-        mask = F.avg_pool2d(prediction.logits.sigmoid().unsqueeze(1), 2)
+        mask = averaged(prediction.logits.sigmoid().unsqueeze(1), 2)
         fine_key, key = (seen_by(level, image_of) for level in features.levels[3:5])
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))

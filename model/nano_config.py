@@ -45,7 +45,7 @@ class NanoConfig:
 
 
 NANO = NanoConfig(
-    image_side=288,
+    image_side=304,
     widths=(48, 96, 192, 256),
     depths=(1, 2, 4, 2),
     fine=32,

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layers import averaged
 from .nano_config import NanoConfig
 from .nano_memory import Residual
 from .video_predictor import ImageFeatures, seen_by
@@ -92,24 +93,24 @@ class NanoDecoder(nn.Module):
         self.prior = nn.Conv2d(PRIORS, 1, 1)
         nn.init.constant_(self.prior.weight, 2.0)
         nn.init.constant_(self.prior.bias, -3.0)  # type: ignore[arg-type]
-        self.scores = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(), nn.Linear(width, 2))
+        self.scores = nn.Sequential(nn.Linear(3 * width, width), nn.ReLU(inplace=True), nn.Linear(width, 2))
 
     def forward(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
         fine, middle, coarse = features.levels[:3]
         moved = evidence.moved
-        last, finest, flowed = (F.avg_pool2d(x, 2) for x in (evidence.last, moved.finest, moved.flowed))
+        last, finest, flowed = (averaged(x, 2) for x in (evidence.last, moved.finest, moved.flowed))
         read = torch.cat((evidence.trusted, evidence.recent, evidence.prompt), dim=1)
         near = self.near16(surroundings(last))
         x16 = self.evidence16(read) + seen_by(self.image16(coarse), image_of) + near
-        x16 = self.mix16(F.relu(x16 + self.pointer16(evidence.pointer)[:, :, None, None]))
-        last8 = F.avg_pool2d(last, 2)
+        x16 = self.mix16((x16 + self.pointer16(evidence.pointer)[:, :, None, None]).relu_())
+        last8 = averaged(last, 2)
         places = torch.cat((moved.fine, last8, evidence.fine, evidence.fine_recent), dim=1)
         x8 = double(self.down8(x16)) + seen_by(self.image8(middle), image_of) + self.evidence8(places)
-        x8 = self.mix8(F.relu(x8))
+        x8 = self.mix8(x8.relu_())
         again = F.pixel_shuffle(evidence.fine[:, -4:], 2)
         places = torch.cat((last, finest, again, moved.unlike, flowed), dim=1)
         x4 = double(self.down4(x8)) + seen_by(self.image4(fine), image_of) + self.last4(places)
-        x4 = self.mix4(F.relu(x4))
+        x4 = self.mix4(x4.relu_())
         prior = self.prior(masks_in(evidence) * trust(self.trust8(x8)))
         detail = seen_by(features.levels[6], image_of)
         logits = self.with_outline(double(self.logits(x4) + double(prior)), x4, detail, evidence)
@@ -123,9 +124,9 @@ class NanoDecoder(nn.Module):
         """
         _, finest, flowed, unlike = evidence.moved
         masks = torch.cat((evidence.last, finest, flowed), dim=1)
-        x2 = F.relu(double(self.down2(x4)) + detail + self.last2(masks))
+        x2 = (double(self.down2(x4)) + detail + self.last2(masks)).relu_()
         moved = self.finest_gain * (2 * finest - 1) * double(trust(self.trust4(x4)))
-        outlined = logits + moved + self.outline(F.relu(self.mix2(x2)))
+        outlined = logits + moved + self.outline(self.mix2(x2).relu_())
         copied, by_flow = double(self.copy4(torch.cat((x4, unlike), dim=1))).sigmoid().chunk(2, dim=1)
         sure = torch.lerp(finest, flowed, by_flow).clamp(*COPIED)
         return torch.lerp(outlined, torch.log(sure / (1 - sure)), copied).squeeze(1)
@@ -133,7 +134,7 @@ class NanoDecoder(nn.Module):
     def score(self, x16: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Predicted IoU and presence from the features under the mask, all of them, and the strongest
         anywhere."""
-        inside = pooled(x16, F.avg_pool2d(logits.sigmoid().unsqueeze(1), 8))
+        inside = pooled(x16, averaged(logits.sigmoid().unsqueeze(1), 8))
         iou, presence = self.scores(torch.cat((inside, x16.mean((2, 3)), x16.amax((2, 3))), dim=1)).unbind(1)
         return iou.sigmoid(), presence
 
@@ -147,7 +148,7 @@ class ObjectPointer(nn.Module):
 
     def forward(self, coarse: Tensor, image_of: Tensor, logits: Tensor) -> Tensor:
         """coarse (B, coarse, h, w), logits (N, 8h, 8w) of the masks: (N, pointer)."""
-        mask, x = F.avg_pool2d(logits.sigmoid().unsqueeze(1), 8), seen_by(coarse, image_of)
+        mask, x = averaged(logits.sigmoid().unsqueeze(1), 8), seen_by(coarse, image_of)
         pointer: Tensor = self.mix(torch.cat((pooled(x, mask), pooled(x, 1 - mask)), dim=1))
         return pointer
 
@@ -173,7 +174,7 @@ def surroundings(last: Tensor) -> Tensor:
 
     Things that look alike are told apart by where the object was: it cannot be far.
     """
-    mask = F.avg_pool2d(last, 4)
+    mask = averaged(last, 4)
     return torch.cat((mask, *(F.max_pool2d(mask, 2 * r + 1, 1, r) for r in (1, 3))), dim=1)
 
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .flow import detail
-from .layers import ConvNorm
+from .layers import ConvNorm, averaged
 from .nano_config import NanoConfig
 
 IMAGE_MEAN = (0.485, 0.456, 0.406)
@@ -30,7 +30,7 @@ class Block(nn.Module):
         nn.init.constant_(norm.weight, 0.1)
 
     def forward(self, x: Tensor) -> Tensor:
-        inside: Tensor = self.narrow(F.relu(self.widen(self.depthwise(x))))
+        inside: Tensor = self.narrow(self.widen(self.depthwise(x)).relu_())
         return x + inside
 
 
@@ -46,7 +46,10 @@ class NanoImageEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(IMAGE_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGE_STD).view(3, 1, 1), persistent=False)
         self.stem = nn.Sequential(
-            ConvNorm(3, w4 // 2, 3, 2), nn.ReLU(), ConvNorm(w4 // 2, w4, 3, 2), nn.ReLU()
+            ConvNorm(3, w4 // 2, 3, 2),
+            nn.ReLU(inplace=True),
+            ConvNorm(w4 // 2, w4, 3, 2),
+            nn.ReLU(inplace=True),
         )
         self.stages = nn.ModuleList(
             nn.Sequential(*(Block(width) for _ in range(depth)))
@@ -78,23 +81,24 @@ class NanoImageEncoder(nn.Module):
         channels), 16 (key) and 4 (finest_key), features at stride 2, and the brightness that optical flow
         needs, at stride 1. The product of two keys is their matching logit."""
         brightness = detail(images)
-        images = (images - self.mean) / self.std
+        images = torch.addcmul(-self.mean / self.std, images, 1 / self.std)
+        small = averaged(images, 4)
         x2 = self.stem[:2](images)
         x4, x8, x16, x32 = self.backbone(self.stem[2:](x2))
         coarse = self.lateral16(x16) + F.interpolate(self.lateral32(x32), size=x16.shape[-2:], mode="nearest")
-        coarse = F.relu(self.merge16(F.relu(coarse)))
+        coarse = self.merge16(coarse.relu_()).relu_()
         middle = self.lateral8(x8) + F.interpolate(self.from16(coarse), size=x8.shape[-2:], mode="nearest")
-        middle = F.relu(self.merge8(F.relu(middle)))
+        middle = self.merge8(middle.relu_()).relu_()
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
-        fine = F.relu(fine)
-        keys = (self.fine_keys(middle, images), self.keys(coarse), self.finest_keys(fine, images))
+        fine = fine.relu_()
+        keys = (self.fine_keys(middle, averaged(small, 2)), self.keys(coarse), self.finest_keys(fine, small))
         return fine, middle, coarse, *keys, self.detail(x2), brightness
 
     def backbone(self, x: Tensor) -> list[Tensor]:
         """The stem's output to features at strides 4, 8, 16 and 32."""
         outputs = [self.stages[0](x)]
         for down, stage in zip(self.downs, self.stages[1:], strict=True):
-            outputs.append(stage(F.relu(down(outputs[-1]))))
+            outputs.append(stage(down(outputs[-1]).relu_()))
         return outputs
 
     def keys(self, coarse: Tensor) -> Tensor:
@@ -102,11 +106,11 @@ class NanoImageEncoder(nn.Module):
         return self.placed(self.key(coarse), self.key_sharpness, self.position_sharpness)
 
     def finest_keys(self, fine: Tensor, images: Tensor) -> Tensor:
-        look = self.finest_key(torch.cat((fine, F.avg_pool2d(images, 4)), dim=1))
+        look = self.finest_key(torch.cat((fine, images), dim=1))
         return F.normalize(look, dim=1) * (0.5 * self.finest_sharpness).exp()
 
     def fine_keys(self, middle: Tensor, images: Tensor) -> Tensor:
-        look = self.fine_key(torch.cat((middle, F.avg_pool2d(images, 8)), dim=1))
+        look = self.fine_key(torch.cat((middle, images), dim=1))
         return self.placed(look, self.fine_sharpness, self.fine_position_sharpness)
 
     def placed(self, look: Tensor, sharpness: Tensor, position_sharpness: Tensor) -> Tensor:

@@ -9,12 +9,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .flow import doubled, refined, warped
+from .layers import averaged
 from .memory import EMPTY
 from .nano_config import NanoConfig
 from .video_predictor import ImageFeatures, seen_by
 
 PLACES = 256
 """For how many places of a frame the memory is read at a time."""
+LARGEST_EXPONENT = 60.0
+"""Of a weight. Far from what float32 cannot hold, and as far as can be from what it holds with effort: with
+denormal weights a matrix product takes three times as long on a CPU."""
 NOTHING_ALIKE = 5.0
 """How unlike a place is to its best match at most: what it was in the frame before is not known."""
 
@@ -30,7 +34,8 @@ class Residual(nn.Module):
             self.second.weight.mul_(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.relu(x + self.second(F.relu(self.first(x))))
+        inside: Tensor = self.second(self.first(x).relu_())
+        return (x + inside).relu_()
 
 
 class ValueEncoder(nn.Module):
@@ -43,7 +48,10 @@ class ValueEncoder(nn.Module):
         super().__init__()
         width, fine = config.value - 4, config.fine_value - 4
         self.down = nn.Sequential(
-            nn.Conv2d(maps, 16, 3, 2, 1), nn.ReLU(), nn.Conv2d(16, width, 3, 2, 1), nn.ReLU()
+            nn.Conv2d(maps, 16, 3, 2, 1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(16, width, 3, 2, 1),
+            nn.ReLU(inplace=True),
         )
         self.image = nn.Conv2d(config.coarse, width, 1)
         self.mix = nn.Sequential(Residual(width), nn.Conv2d(width, width, 1))
@@ -56,8 +64,8 @@ class ValueEncoder(nn.Module):
         middle, coarse = features.levels[1:3]
         kept = maps[:, :1]
         learned = self.mix(self.down(maps) + seen_by(self.image(coarse), image_of))
-        fine = self.fine_mix(F.relu(self.fine_down(maps) + seen_by(self.fine_image(middle), image_of)))
-        value = torch.cat((learned, F.pixel_unshuffle(F.avg_pool2d(kept, 2), 2)), dim=1)
+        fine = self.fine_mix((self.fine_down(maps) + seen_by(self.fine_image(middle), image_of)).relu_())
+        value = torch.cat((learned, F.pixel_unshuffle(averaged(kept, 2), 2)), dim=1)
         return value, torch.cat((fine, F.pixel_unshuffle(kept, 2)), dim=1)
 
 
@@ -112,7 +120,7 @@ def read_in_float32(
 ) -> tuple[Tensor, Tensor]:
     """As `read`, of a query that is float32."""
     batch, width, h, w = query.shape
-    bound = query.square().sum(1, keepdim=True).detach() / 2
+    bound = (query.square().sum(1, keepdim=True).detach() - LARGEST_EXPONENT).clamp(min=0)
     query = torch.cat((query, -bound), dim=1).view(batch, width + 1, h * w)
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
@@ -170,8 +178,10 @@ class LocalRead(nn.Module):
     def forward(self, weights: Tensor, masks: Tensor, image_of: Tensor) -> Tensor:
         """Masks (N, V, h, w) in [0, 1] before, to (N, V, h, w) now; beyond the border all is zero."""
         own = seen_by(weights, image_of)
-        moved = (near * own[:, i : i + 1] for i, near in enumerate(self.shifted(masks)))
-        return torch.stack(list(moved)).sum(0)
+        moved = torch.zeros_like(masks)
+        for i, near in enumerate(self.shifted(masks)):
+            moved.addcmul_(near, own[:, i : i + 1])
+        return moved
 
     def offset(self, weights: Tensor) -> Tensor:
         """Where each place was before, less where it is, in places: (B, 2, h, w) as (x, y)."""
@@ -210,10 +220,10 @@ def optical_flow(offset: Tensor, now: Tensor, before: Tensor) -> tuple[Tensor, T
     since bfloat16 cannot count pixels, and at stride 4 what it leaves unexplained, from 0 to
     `NOTHING_ALIKE`."""
     offset, now, before = offset.float(), now.float(), before.float()
-    half = refined(F.avg_pool2d(now, 2), F.avg_pool2d(before, 2), doubled(offset), rounds=2)
+    half = refined(averaged(now, 2), averaged(before, 2), doubled(offset), rounds=2)
     full = refined(now, before, doubled(half), rounds=1)
-    unexplained = F.avg_pool2d((now - warped(before, full)).abs(), 4)
-    return F.avg_pool2d(full, 2) / 2, (20 * unexplained).clamp(max=NOTHING_ALIKE)
+    unexplained = averaged((now - warped(before, full)).abs(), 4)
+    return averaged(full, 2) / 2, (20 * unexplained).clamp(max=NOTHING_ALIKE)
 
 
 class PointerRead(nn.Module):

@@ -84,6 +84,10 @@ class Sam2(nn.Module):
         return features
 
     @object_by_object
+    def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        """SAM 2 does not look at motion."""
+        return features
+
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:

@@ -15,9 +15,11 @@ from .memory import Entry, Memory, MemoryLayout, MemoryShape
 
 
 class ImageFeatures(NamedTuple):
-    """What the image encoder says of B images: `levels` from fine to coarse, each (B, C_i, h_i, w_i)."""
+    """What the image encoder says of B images: `levels` from fine to coarse, each (B, C_i, h_i, w_i), and, if
+    `relate` was asked, how the images moved, in the model's own maps."""
 
     levels: tuple[Tensor, ...]
+    motion: tuple[Tensor, ...] | None = None
 
 
 def seen_by(level: Tensor, image_of: Tensor) -> Tensor:
@@ -72,6 +74,11 @@ class VideoPredictor(Protocol):
 
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images: (B, 3, H, W) float RGB in [0, 1]."""
+        ...
+
+    def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        """The features with how the images moved since `previous`, if the model uses that. `propagate` with
+        the same `previous` else finds it out itself."""
         ...
 
     def condition(

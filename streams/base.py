@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .types import Frame, Result, SourceStatus
+from .types import Command, Frame, Result, SourceStatus
 
 
 class SourceError(Exception):
@@ -75,6 +75,18 @@ class SourceListener(Protocol):
 
     def hear_of_source(self, status: SourceStatus) -> None:
         """Called on the event loop at each change of state or reason. Never waits."""
+        ...
+
+
+@runtime_checkable
+class Commander(Protocol):
+    """A sink through which commands come back: whoever sees the results may say what is to be tracked."""
+
+    def take_commands(self) -> tuple[Command, ...]:
+        """The commands that came since this was last asked, oldest first, each with its `request`.
+
+        Called on the event loop before each step. Never waits. What became of them is told by the results.
+        """
         ...
 
 

@@ -1,6 +1,7 @@
 """What Keepsight says in JSON, over MQTT and in results files, and how it is made of results.
 
-Every message is complete by itself. Fields are only ever added; readers ignore those they do not know.
+Every message is complete by itself. Fields are only ever added; readers ignore those they do not know. What
+others may say to Keepsight is in `control.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from . import rle
-from .types import Box, Clock, Event, EventKind, Frame, Mask, Result, SourceState, State, Track
+from . import control, rle
+from .types import Applied, Box, Clock, Event, EventKind, Frame, Mask, Result, SourceState, State, Track
 
 Availability = Literal["online", "stopped", "offline"]
 """Plain text: at each connect, at a clean end, and said by the broker when the connection is lost."""
@@ -151,6 +152,29 @@ class EventMessage(EventFields, _Published, _Message):
     """node/camera/run/sequence: unique, and the same each time this event is sent."""
 
 
+class AppliedFrame(_Part):
+    """The frame that a command took effect on, as frames messages name it."""
+
+    epoch: int
+    index: int
+
+
+class AckMessage(_Published, _Message):
+    """The answer to a command: what became of it."""
+
+    command: str
+    """As in its topic: prompt, correct, forget or reset; empty where messages were not read at all."""
+    request_id: str | None
+    """As in the request; null where it had none, or none that could be read."""
+    ok: bool
+    object_id: int | None
+    """The object that is tracked, mended or forgotten from that frame on; null for reset and refusals."""
+    applied: AppliedFrame | None
+    """Null for refusals."""
+    error: str | None
+    """Why it was refused."""
+
+
 class ResultLine(_OfFrame, _Message):
     """One line of a results file: all that is known of one frame."""
 
@@ -165,16 +189,21 @@ _MODELS: dict[str, type[BaseModel]] = {
     "frames": FramesMessage,
     "masks": MasksMessage,
     "events": EventMessage,
+    "ack": AckMessage,
     "result": ResultLine,
 }
-SCHEMAS = tuple(_MODELS)
+SAID = tuple(_MODELS)
+"""The names of what Keepsight says."""
+SCHEMAS = (*SAID, *control.COMMANDS)
 """The names `schema` knows."""
 
 
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of a message. ValueError, listing the names there are, where `name` is none of them."""
-    if name not in _MODELS:
+    if name not in SCHEMAS:
         raise ValueError(f"no message is called {name!r}; there are {', '.join(SCHEMAS)}")
+    if name in control.COMMANDS:
+        return control.schema(name)
     return _MODELS[name].model_json_schema(mode="serialization")
 
 
@@ -211,6 +240,20 @@ def masks_message(result: Result, published: float) -> MasksMessage:
     return MasksMessage(
         **_of_frame(result.frame),
         masks=[ObjectMask(object_id=track.object_id, mask=_rle(track.mask)) for track in result.tracks],
+        published=_fine(published),
+    )
+
+
+def ack_message(command: str, request_id: str | None, outcome: Applied | str, published: float) -> AckMessage:
+    """The answer to a command that was carried out, or was refused for a reason."""
+    applied = outcome if isinstance(outcome, Applied) else None
+    return AckMessage(
+        command=command,
+        request_id=request_id,
+        ok=applied is not None,
+        object_id=applied.object_id if applied else None,
+        applied=AppliedFrame(epoch=applied.frame[0], index=applied.frame[1]) if applied else None,
+        error=outcome if isinstance(outcome, str) else None,
         published=_fine(published),
     )
 

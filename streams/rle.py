@@ -45,7 +45,7 @@ def decode(rle: Rle) -> Mask:
     """
     height, width = _checked_size(rle["size"])
     runs = _from_string(rle["counts"])
-    if (runs < 0).any() or runs.sum() != height * width:
+    if runs.min() < 0 or runs.max() > height * width or runs.sum() != height * width:  # sums may overflow
         raise ValueError(f"RLE counts do not fill a mask of {height} x {width}")
     columns = np.repeat(np.arange(len(runs), dtype=np.uint8) & 1, runs).reshape(width, height)
     return cv2.transpose(columns).view(np.bool_)

@@ -109,12 +109,15 @@ class Geometry:
 class Prompt(Geometry):
     """Track this object from now on. `object_id` None asks for the next free id.
 
-    `frame_ref` names the frame the user pointed at; None means the next frame to be stepped.
+    `frame_ref` names the frame the user pointed at; None means the next frame to be stepped. `request`, of
+    any command, is whose answer somebody waits for: it comes back in the result that carried it out or
+    refused it.
     """
 
     object_id: int | None = None
     label: str = ""
     frame_ref: FrameRef | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +126,7 @@ class Correct(Geometry):
 
     object_id: int
     frame_ref: FrameRef | None = None
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +134,14 @@ class Forget:
     """Stop tracking one object and free its slot."""
 
     object_id: int
+    request: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reset:
     """Stop tracking everything."""
+
+    request: str | None = None
 
 
 Command = Prompt | Correct | Forget | Reset
@@ -180,6 +187,15 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
+class Applied:
+    """A command that was carried out, the frame it took effect on, and its object; None for all of them."""
+
+    command: Command
+    frame: FrameRef
+    object_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Refusal:
     """A command that was not carried out, and why."""
 
@@ -206,5 +222,6 @@ class Result:
     frame: Frame
     tracks: tuple[Track, ...] = ()
     events: tuple[Event, ...] = ()
+    applied: tuple[Applied, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     timings: Timings = Timings()

@@ -9,6 +9,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ import av
 import orjson
 import pytest
 
+from tests.peers.asker import Asker
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 from tests.peers.rtsp import RtspServer
 
@@ -156,6 +158,25 @@ async def test_a_broker_that_is_down_at_the_start_gets_its_events_when_it_is_the
             ended = await run.end(signal.SIGINT)
     assert ended.code == 130
     assert any(message.text == "online" for message in messages)
+
+
+@needs_mosquitto
+async def test_a_run_without_a_prompt_takes_its_objects_from_mqtt(tmp_path: Path) -> None:
+    source = "test://?frames=0&size=160x120&live=1"
+    async with Mosquitto(tmp_path) as broker, Asker(broker.port, "keepsight/here/cam/main") as asker:
+        sink = f"mqtt://127.0.0.1:{broker.port}/?node=here"
+        async with Keepsight(tmp_path, "run", source, "--model", "test", "-o", sink) as run:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                while not asker.heard:
+                    with suppress(TimeoutError):
+                        await asker.until("/frames")
+            await asker.ask("prompt", {"request_id": "one", "box": [0.2, 0.2, 0.7, 0.8], "label": "cup"})
+            done = await asker.answer("one")
+            seen = await asker.until("/frames", lambda said: said["index"] >= done["applied"]["index"])
+            ended = await run.end(signal.SIGINT)
+    assert (done["ok"], done["object_id"]) == (True, 1)
+    assert [track["label"] for track in seen["tracks"]] == ["cup"]
+    assert (ended.code, ended.err) == (130, "")
 
 
 async def test_a_killed_run_leaves_a_playable_overlay(tmp_path: Path) -> None:

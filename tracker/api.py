@@ -20,11 +20,12 @@ from keepsight.streams.base import Source
 from keepsight.streams.pictures import as_rgb, read_picture
 from keepsight.streams.recording import open_recording
 from keepsight.streams.sources import open_source
-from keepsight.streams.threads import Worker, iterate
+from keepsight.streams.threads import iterate
 from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
 
 from .build import calibrated, load_predictor
 from .config import engine
+from .engine import model_threads
 from .image import EncodedImage
 from .image_batches import encode_pictures
 from .offline import OfflineTracker, open_offline
@@ -100,10 +101,11 @@ class Tracker:
     async def atrack(self, footage: Footage, prompts: Iterable[Command] = ()) -> AsyncGenerator[Result]:
         """As `track`, for use in an event loop: `async with aclosing(tracker.atrack(...)) as results:`."""
         cues = tuple(cue_of(command) for command in prompts)
-        async with Worker("model") as worker:
+        async with model_threads() as threads:
 
             async def start(frame: Frame) -> TrackerSession:
-                return TrackerSession(worker, self.model, self.max_objects, self.settings)
+                await threads.share_cores()
+                return TrackerSession(threads, self.model, self.max_objects, self.settings)
 
             async with aclosing(results(source_of(footage), start, cues)) as coming:
                 async for result in coming:

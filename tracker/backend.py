@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import logging
 import time
 import warnings
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any, cast
 
+import structlog
 import torch
 from torch import Tensor, nn
 
@@ -26,9 +29,11 @@ from keepsight.model.sam2 import Sam2
 from .validation import ConfigError
 from .weights import cache
 
-log = logging.getLogger(__name__)
+log = structlog.get_logger(__name__)
 TOLERANCE = 1e-3
 """How far a compiled encoder may be from PyTorch's, as a share of the largest feature."""
+SHAPES = 8
+"""Of images, that are compiled for: each holds the weights once more. PyTorch encodes all others."""
 
 
 def encode_with(backend: str, network: Nano | Sam2) -> None:
@@ -47,8 +52,9 @@ def encode_with(backend: str, network: Nano | Sam2) -> None:
 class OpenVinoEncoder(nn.Module):
     """An encoder of images (B, 3, H, W) float32 to several feature maps, run by OpenVINO.
 
-    encoder: the module it stands for; cache: a folder for what is compiled. Raises ArithmeticError at the
-    first picture of a size if the two disagree.
+    encoder: the module it stands for, which encodes what OpenVINO cannot; cache: a folder for converted
+    graphs. It compiles at the first images of a shape, for `SHAPES` of them. Threads take turns, and wait
+    while another one compiles.
     """
 
     def __init__(self, encoder: nn.Module, cache: Path) -> None:
@@ -56,33 +62,79 @@ class OpenVinoEncoder(nn.Module):
         self.encoder = encoder
         self.cache = cache
         self.compiled: dict[torch.Size, Any] = {}
+        self.has_refused = False
+        self.turn = Lock()
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        if images.shape not in self.compiled:
-            self.compiled[images.shape] = self.compile_for(images)
-        return run(self.compiled[images.shape], images)
+        with self.turn:
+            compiled = self.compiled_for(images)
+            if compiled is not None:
+                return run(compiled, images)
+        return cast(tuple[Tensor, ...], self.encoder(images))
 
-    def compile_for(self, images: Tensor) -> Any:
-        """The encoder for images of this shape: read from the cache, or converted, checked and put there."""
+    def compiled_for(self, images: Tensor) -> Any | None:
+        """The encoder for images of this shape; None where that is PyTorch's."""
+        if images.shape in self.compiled:
+            return self.compiled[images.shape]
+        if len(self.compiled) < SHAPES:
+            self.compiled[images.shape] = self.tried(images)
+            return self.compiled[images.shape]
+        if not self.has_refused:
+            log.warning(
+                "PyTorch encodes images of further shapes", compiled=SHAPES, shape=name_of(images.shape)
+            )
+            self.has_refused = True
+        return None
+
+    def tried(self, images: Tensor) -> Any | None:
+        """The encoder compiled for these images, or None and a warning."""
+        try:
+            graph = self.cache / f"{identity(self.encoder)}-{name_of(images.shape)}.xml"
+            compiled = self.kept(graph, images)
+            return self.converted(graph, images) if compiled is None else compiled
+        except Exception as error:
+            log.warning(
+                "PyTorch encodes images of this shape: OpenVINO cannot",
+                shape=name_of(images.shape),
+                reason=reason(error),
+            )
+            return None
+
+    def kept(self, graph: Path, images: Tensor) -> Any | None:
+        """The graph in the cache, compiled; None where there is none. One that is of no use is deleted."""
+        try:
+            return self.checked(graph, images) if graph.is_file() else None
+        except Exception as error:
+            log.warning(
+                "image encoder compiled anew: the kept one cannot be used",
+                file=str(graph),
+                reason=reason(error),
+            )
+            delete(graph)
+            return None
+
+    def converted(self, graph: Path, images: Tensor) -> Any:
+        """The encoder made into a graph, which is put into the cache, and compiled."""
         import openvino
 
-        graph = self.cache / f"{identity(self.encoder)}-{'x'.join(map(str, images.shape))}.xml"
-        core = openvino.Core()
-        core.set_property({"CACHE_DIR": str(self.cache)})
-        if graph.is_file():
-            return core.compile_model(graph, "CPU", settings())
         height, width = images.shape[-2:]
-        log.info("first use: compiling the image encoder for %d x %d pixels, once", height, width)
+        log.info("first use: compiling the image encoder, once", height=height, width=width)
         started = time.monotonic()
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # tracing says that the graph is for this one shape: it is meant to be
+            # tracing says that the graph is for this one shape: it is meant to be
+            warnings.simplefilter("ignore")
             model = openvino.convert_model(self.encoder, example_input=images, input=[images.shape])
-        compiled = core.compile_model(model, "CPU", settings())
-        check(self.encoder, compiled, images)
+        compiled = self.checked(model, images)
         keep(model, graph)
-        log.info("compiled in %.0f s", time.monotonic() - started)
+        log.info("image encoder compiled", seconds=round(time.monotonic() - started))
+        return compiled
+
+    def checked(self, model: Any, images: Tensor) -> Any:
+        """A graph, or the file of one, compiled. Raises ArithmeticError where it disagrees with PyTorch."""
+        import openvino
+
+        compiled = openvino.Core().compile_model(model, "CPU", settings())
+        check(self.encoder, compiled, images)
         return compiled
 
 
@@ -111,14 +163,32 @@ def keep(model: Any, graph: Path) -> None:
     """Write a converted model whole or not at all. A full disk costs the cache, not the run."""
     import openvino
 
-    part = graph.with_name(f"part-{graph.name}")
     try:
         graph.parent.mkdir(parents=True, exist_ok=True)
-        openvino.save_model(model, part, compress_to_fp16=False)
-        part.with_suffix(".bin").replace(graph.with_suffix(".bin"))
-        part.replace(graph)
+        with TemporaryDirectory(prefix="part-", dir=graph.parent) as folder:
+            part = Path(folder) / graph.name
+            openvino.save_model(model, part, compress_to_fp16=False)
+            part.with_suffix(".bin").replace(graph.with_suffix(".bin"))
+            part.replace(graph)
     except (OSError, RuntimeError) as error:
-        log.warning("the compiled image encoder is not kept for the next start: %s", error)
+        log.warning("image encoder not kept for the next start", file=str(graph), reason=reason(error))
+
+
+def delete(graph: Path) -> None:
+    """As far as that is allowed: what stays is refused again."""
+    with suppress(OSError):
+        for file in (graph, graph.with_suffix(".bin")):
+            file.unlink(missing_ok=True)
+
+
+def name_of(shape: torch.Size) -> str:
+    return "x".join(map(str, shape))
+
+
+def reason(error: Exception) -> str:
+    """The last line: OpenVINO's first ones name places in its source."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def identity(encoder: nn.Module) -> str:

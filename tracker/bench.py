@@ -13,16 +13,15 @@ import av
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import SyntheticSource, open_source
-from keepsight.streams.threads import Worker
 from keepsight.streams.types import Frame
 
+from .api import Predictor, Tracker
 from .demo import boxes_of_truth
+from .engine import model_threads
 from .pipeline import Stream, run
 from .prompts import Cue
 from .session import TrackerSession
 from .settings import TrackerSettings
-from .state import initial
-from .step import step
 from .summary import Meter, Summary
 
 RATE = 25
@@ -64,7 +63,7 @@ def draw(size: tuple[int, int], objects: int, count: int) -> Drawn:
     return Drawn(frames, boxes_of_truth(source))
 
 
-def measurements(model: VideoPredictor, scene: Scene) -> Iterator[tuple[str, Summary]]:
+def measurements(model: Predictor, scene: Scene) -> Iterator[tuple[str, Summary]]:
     """What is measured, in words, and what came out."""
     yield "model only", model_only(model, scene)
     results = str(scene.file.with_suffix(".jsonl"))
@@ -83,15 +82,13 @@ def encode(file: Path, frames: Sequence[Frame]) -> None:
         container.mux(stream.encode(None))
 
 
-def model_only(model: VideoPredictor, scene: Scene) -> Summary:
-    """Steps over frames that lie in memory."""
-    state, meter = initial(len(scene.cues)), Meter()
-    for frame in scene.frames:
-        commands = [cue.command for cue in scene.cues] if frame.index == 0 else []
-        if frame.index == WARM_UP:
-            meter = Meter(started=monotonic())
-        state, result = step(model, state, frame, commands)
+def model_only(model: Predictor, scene: Scene) -> Summary:
+    """The same way without a file: over frames that lie in memory, to nowhere."""
+    tracker, meter = Tracker(model, max_objects=len(scene.cues)), Meter()
+    for result in tracker.track(scene.frames, [cue.command for cue in scene.cues]):
         meter.record(result, monotonic())
+        if result.frame.index == WARM_UP:
+            meter = Meter(started=monotonic())
     return meter.summary()
 
 
@@ -103,10 +100,11 @@ def end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> S
 async def _end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
     sinks = tuple(open_sink(url) for url in outputs)
     stream = Stream("bench", open_source(str(scene.file)), sinks, scene.cues)
-    async with Worker("model") as worker:
+    async with model_threads() as threads:
 
         async def start() -> TrackerSession:
-            return TrackerSession(worker, model, len(scene.cues), TrackerSettings())
+            await threads.share_cores()
+            return TrackerSession(threads, model, len(scene.cues), TrackerSettings())
 
         report = await run(stream, start, asyncio.Event(), lambda stream, meter: None)
     return report.summary

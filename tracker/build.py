@@ -13,12 +13,13 @@ from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NanoConfig
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import Sam2Config
+from keepsight.streams.wording import unknown
 
 from .backend import encode_with
 from .calibration import find_calibration
 from .config import Engine
 from .settings import TrackerSettings
-from .validation import ConfigError, unknown
+from .validation import ConfigError
 from .weight_file import load_weights
 from .weights import find_weights
 

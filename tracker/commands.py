@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from keepsight.streams.types import Command, Correct, Event, Forget, Frame, Geometry, Prompt, Refusal, Reset
+from keepsight.streams.types import (
+    Applied,
+    Command,
+    Correct,
+    Event,
+    Forget,
+    Frame,
+    Geometry,
+    Prompt,
+    Refusal,
+    Reset,
+)
 
 from .events import ended
 from .state import TrackerState, TrackRecord
@@ -19,7 +30,8 @@ class Plan:
     """What the commands of one frame come to.
 
     slots: the objects after them; fresh: the slots whose object begins in this frame; asks: what users
-    showed, by slot; events: the ends of forgotten objects; next_id, pending: as in TrackerState.
+    showed, by slot; events: the ends of forgotten objects; applied, refusals: what became of each command
+    that does not wait; next_id, pending: as in TrackerState.
     """
 
     slots: tuple[TrackRecord | None, ...]
@@ -28,6 +40,7 @@ class Plan:
     fresh: frozenset[int] = frozenset()
     asks: Mapping[int, Geometry] = field(default_factory=dict)
     events: tuple[Event, ...] = ()
+    applied: tuple[Applied, ...] = ()
     refusals: tuple[Refusal, ...] = ()
 
     @property
@@ -58,7 +71,7 @@ def carry_out(state: TrackerState, frame: Frame, commands: Iterable[Command]) ->
         try:
             plan = _apply(plan, command, frame)
         except ValueError as error:
-            plan = replace(plan, refusals=(*plan.refusals, Refusal(command, str(error))))
+            plan = _refuse(plan, str(error), command)
     return plan
 
 
@@ -72,14 +85,23 @@ def _apply(plan: Plan, command: Command, frame: Frame) -> Plan:
         case Prompt() | Correct() if _is_early(command, frame):
             return _wait(plan, command)
         case Prompt():
-            return _prompt(plan, command, frame)
+            object_id = plan.next_id if command.object_id is None else command.object_id
+            return _applied(_prompt(plan, command, frame), command, frame, object_id)
         case Correct():
             slot = _known(plan, command.object_id)
-            return _ask(plan, slot, command, frame)
+            return _applied(_ask(plan, slot, command, frame), command, frame, command.object_id)
         case Forget():
-            return _forget(plan, command.object_id, frame)
+            return _applied(_forget(plan, command.object_id, frame), command, frame, command.object_id)
         case Reset():
-            return _reset(plan, frame)
+            return _applied(_reset(plan, frame), command, frame, None)
+
+
+def _applied(plan: Plan, command: Command, frame: Frame, object_id: int | None) -> Plan:
+    return replace(plan, applied=(*plan.applied, Applied(command, frame.ref, object_id)))
+
+
+def _refuse(plan: Plan, reason: str, *commands: Command) -> Plan:
+    return replace(plan, refusals=(*plan.refusals, *(Refusal(command, reason) for command in commands)))
 
 
 def _wait(plan: Plan, command: Prompt | Correct) -> Plan:
@@ -124,18 +146,20 @@ def _ask(plan: Plan, slot: int, shown: Geometry, frame: Frame) -> Plan:
 
 
 def _forget(plan: Plan, object_id: int, frame: Frame) -> Plan:
-    """Free the object's slot; what waits for it waits no more."""
+    """Free the object's slot; what waits for it waits no more, and is refused."""
     waits = tuple(command for command in plan.pending if command.object_id != object_id)
-    if plan.slot_of(object_id) is None and len(waits) < len(plan.pending):
-        return replace(plan, pending=waits)
-    return replace(_free(plan, _known(plan, object_id), frame, "forgotten on request"), pending=waits)
+    gone = tuple(command for command in plan.pending if command.object_id == object_id)
+    if plan.slot_of(object_id) is not None or not gone:
+        plan = _free(plan, _known(plan, object_id), frame, "forgotten on request")
+    reason = f"object {object_id} was forgotten before the frame came"
+    return _refuse(replace(plan, pending=waits), reason, *gone)
 
 
 def _reset(plan: Plan, frame: Frame) -> Plan:
-    """Free every slot; nothing waits any more. Ids go on counting."""
+    """Free every slot; nothing waits any more, and what waited is refused. Ids go on counting."""
     for slot in plan.occupied:
         plan = _free(plan, slot, frame, "everything was reset")
-    return replace(plan, pending=())
+    return _refuse(replace(plan, pending=()), "everything was reset before the frame came", *plan.pending)
 
 
 def _free(plan: Plan, slot: int, frame: Frame, reason: str) -> Plan:

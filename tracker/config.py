@@ -11,7 +11,9 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from .validation import ConfigError, first_error
+from keepsight.streams.wording import first_error
+
+from .validation import ConfigError
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from keepsight.streams.base import Sink, SourceListener, redact
+from keepsight.streams.base import Commander, Sink, SourceListener, redact
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 from keepsight.streams.types import Prompt, SourceStatus
@@ -30,8 +30,11 @@ def prepare_stream(name: str, stream: config.Stream) -> Stream:
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
-    if not cues:
-        raise ConfigError(f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8"')
+    if not cues and not any(isinstance(sink, Commander) for sink in sinks):
+        raise ConfigError(
+            f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
+            "or take commands over -o mqtt://HOST"
+        )
     return Stream(name, source, sinks, cues)
 
 

@@ -21,8 +21,9 @@ from keepsight.model.models import ModelConfig
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import HieraConfig, Sam2Config
 from keepsight.model.video_predictor import Prompts
+from keepsight.streams.wording import unknown
 
-from .validation import ConfigError, unknown
+from .validation import ConfigError
 
 PEERS = ("transformers",)
 PEERS_MEMORY = 64

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from keepsight.streams.base import Sink, SinkError, Source, SourceError
+from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.types import Command, Event, Frame, Refusal, Result
 
@@ -32,7 +32,7 @@ READ_AHEAD = 2
 WAITING_RESULTS = 4
 """Results of a file that may wait for one sink."""
 MERGED = 1000
-"""Events and refusals, of each the newest, that a live sink which falls behind still gets."""
+"""Events and answers to commands, of each the newest, that a live sink which falls behind still gets."""
 STEP_GRACE = 0.4
 """Seconds the step in progress may still take once a stop is asked for."""
 DRAIN_GRACE = 0.8
@@ -40,7 +40,16 @@ DRAIN_GRACE = 0.8
 
 
 class Session(Protocol):
-    """One stream's fold: its state, and the model thread that steps it."""
+    """One stream's fold: its state, and the model's threads that step it."""
+
+    def spare(self) -> float | None:
+        """When preparing the next frame should begin, in seconds from the begin of a step, for it to be done
+        as that step ends; None where there is nothing to prepare."""
+        ...
+
+    async def prepare(self, frame: Frame) -> None:
+        """Do with the next frame what can be done while the step of this one runs."""
+        ...
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result: ...
 
@@ -51,6 +60,8 @@ class Session(Protocol):
 
 Start = Callable[[Frame], Awaitable[Session]]
 """Makes a session, given the first frame."""
+Take = Callable[[], Sequence[Command]]
+"""The commands that came while the stream runs and were not taken yet. Never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,11 @@ class Stream:
     source: Source
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
+
+    def take(self) -> tuple[Command, ...]:
+        """What was commanded through the sinks that take commands, since this was last asked."""
+        commanders = (sink for sink in self.sinks if isinstance(sink, Commander))
+        return tuple(command for commander in commanders for command in commander.take_commands())
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +96,15 @@ class Report:
 
 
 async def results(
-    source: Source, start: Start, cues: Sequence[Cue] = (), stop: asyncio.Event | None = None
+    source: Source,
+    start: Start,
+    cues: Sequence[Cue] = (),
+    stop: asyncio.Event | None = None,
+    take: Take = tuple,
 ) -> AsyncGenerator[Result]:
     """One result per frame of a file; of a live source, one per frame there was time for.
 
+    Each step carries out the cues that are due, then what `take` gives; it is asked once a step.
     The last result also has the end events of all objects, and refuses the commands for frames that never
     came. To know the last one, a file's result waits for the next frame; a live source's is given a second
     time. Raises ConfigError for a mask of the wrong size, and SourceError after the results of the frames
@@ -93,14 +114,23 @@ async def results(
     session: Session | None = None
     last: Result | None = None
     fault: SourceError | None = None
-    async with frames(source, stop) as inbox:
+
+    def spare() -> float | None:
+        seconds = session.spare() if session else None
+        return seconds if source.live or seconds is None else 0.0
+
+    async def prepare(frame: Frame) -> None:
+        if session is not None and not stop.is_set():
+            await session.prepare(frame)
+
+    async with frames(source, stop) as inbox, aclosing(one_ahead(inbox, spare, prepare)) as coming:
         try:
-            async for frame in inbox:
+            async for frame in coming:
                 session = session or await _begin(frame, start, cues, stop)
                 if session is None or stop.is_set():
                     break
                 commands, cues = due(cues, frame.index)
-                result = await unless(stop, session.step(frame, commands), STEP_GRACE)
+                result = await unless(stop, session.step(frame, (*commands, *take())), STEP_GRACE)
                 if result is None:
                     break
                 if source.live:
@@ -114,6 +144,33 @@ async def results(
             yield _ended(last, session, () if stop.is_set() else cues)
     if fault is not None:
         raise fault
+
+
+async def one_ahead(
+    frames: AsyncIterator[Frame],
+    spare: Callable[[], float | None],
+    prepare: Callable[[Frame], Awaitable[None]],
+) -> AsyncGenerator[Frame]:
+    """The frames; while one of them is in the caller's hands the next is taken, `spare()` seconds later, and
+    prepared. Where that is None the next is taken when it is asked for."""
+
+    async def take(seconds: float) -> Frame | None:
+        await asyncio.sleep(seconds)
+        frame = await anext(frames, None)
+        if frame is not None:
+            await prepare(frame)
+        return frame
+
+    taking: asyncio.Task[Frame | None] | None = None
+    try:
+        while (frame := await (taking or anext(frames, None))) is not None:
+            seconds = spare()
+            taking = None if seconds is None else asyncio.create_task(take(seconds))
+            yield frame
+    finally:
+        if taking is not None:
+            taking.cancel()
+            await asyncio.gather(taking, return_exceptions=True)
 
 
 async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.Event) -> Session | None:
@@ -218,10 +275,11 @@ class Outlet:
 
 
 def merge(unread: Result, newer: Result) -> Result:
-    """The newer result with the events and refusals of the one it replaces: those must arrive."""
+    """The newer result with the events and answers of the one it replaces: those must arrive."""
     return replace(
         newer,
         events=(unread.events + newer.events)[-MERGED:],
+        applied=(unread.applied + newer.applied)[-MERGED:],
         refusals=(unread.refusals + newer.refusals)[-MERGED:],
     )
 
@@ -279,7 +337,7 @@ async def _opening(
 
     if stream.source.live:
         await unless(stop, _open(outlets, tasks))
-    async with aclosing(results(stream.source, begin, stream.cues, stop)) as coming:
+    async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
             yield result
 

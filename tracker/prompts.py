@@ -6,21 +6,21 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, TypedDict
+from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from keepsight.streams import rle
+from keepsight.streams.control import PIXELS, Shown
 from keepsight.streams.types import Box, Command, Correct, Forget, Mask, Point, Prompt, Reset
+from keepsight.streams.wording import first_error, unknown
 
 from .evaluation.labelled import VOID, read_index_map
-from .validation import ConfigError, first_error, unknown
+from .validation import ConfigError
 
 Index = Annotated[int, Field(ge=0)]
 ObjectId = Annotated[int, Field(ge=1)]
 PROMPT_KEYS = ("box", "point", "id", "label", "frame")
-PIXELS = "are fractions of the frame from 0 to 1, not pixels: divide x by the width and y by the height"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,36 +140,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Rle(_Strict):
-    """A mask as COCO run lengths, column by column; `size` is (height, width)."""
-
-    size: tuple[int, int]
-    counts: str
-
-
-class PromptLine(_Strict):
+class PromptLine(_Strict, Shown):
     """Track an object, shown by points (labels 1 on the object, 0 not), a box, a mask, or several of them."""
 
     command: Literal["prompt"]
     frame: Index = 0
     object_id: ObjectId | None = None
     label: str = ""
-    points: tuple[Point, ...] = ()
-    labels: tuple[bool, ...] | None = None
-    box: Box | None = None
-    mask: Rle | None = None
 
 
-class CorrectLine(_Strict):
+class CorrectLine(_Strict, Shown):
     """Mend the mask of a tracked object."""
 
     command: Literal["correct"]
     frame: Index = 0
     object_id: ObjectId
-    points: tuple[Point, ...] = ()
-    labels: tuple[bool, ...] | None = None
-    box: Box | None = None
-    mask: Rle | None = None
 
 
 class ForgetLine(_Strict):
@@ -234,36 +219,13 @@ def _log_complaint(error: ValidationError) -> str:
 def _command(said: PromptLogLine) -> Command:
     match said:
         case PromptLine():
-            return Prompt(object_id=said.object_id, label=said.label, **_geometry(said))
+            return Prompt(object_id=said.object_id, label=said.label, **said.geometry())
         case CorrectLine():
-            return Correct(object_id=said.object_id, **_geometry(said))
+            return Correct(object_id=said.object_id, **said.geometry())
         case ForgetLine():
             return Forget(said.object_id)
         case ResetLine():
             return Reset()
-
-
-class _Shown(TypedDict):
-    points: tuple[Point, ...]
-    labels: tuple[bool, ...]
-    box: Box | None
-    mask: Mask | None
-
-
-def _geometry(said: PromptLine | CorrectLine) -> _Shown:
-    """What a line shows, as a Geometry's fields. Raises ValueError where it shows nothing, or pixels."""
-    if not said.points and said.box is None and said.mask is None:
-        raise ValueError("give points, a box or a mask")
-    if any(number > 1.5 for numbers in (*said.points, said.box or ()) for number in numbers):
-        raise ValueError(f"coordinates {PIXELS}")
-    return _Shown(
-        points=said.points,
-        labels=(True,) * len(said.points) if said.labels is None else said.labels,
-        box=said.box,
-        mask=None
-        if said.mask is None
-        else rle.decode({"size": list(said.mask.size), "counts": said.mask.counts}),
-    )
 
 
 def due(cues: Sequence[Cue], frame: int) -> tuple[tuple[Command, ...], tuple[Cue, ...]]:

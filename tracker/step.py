@@ -36,6 +36,35 @@ class Look:
     confidence: float
 
 
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A frame as the model sees it. size: the (H, W) it was encoded at; seconds: what that took; since: the
+    features of the frame before, if the two have been related."""
+
+    features: ImageFeatures
+    size: tuple[int, int]
+    seconds: float
+    since: ImageFeatures | None = None
+
+    def after(self, previous: ImageFeatures | None) -> ImageFeatures:
+        """The features for a step after `previous`: without how they moved since another frame."""
+        known = self.features.motion is None or self.since is previous
+        return self.features if known else self.features._replace(motion=None)
+
+
+@torch.inference_mode()
+def encode(model: VideoPredictor, frame: Frame, before: Encoded | None = None) -> Encoded:
+    """What can be done with a frame before the one before it has been stepped. `before`: that frame, if the
+    two are to be related."""
+    watch = Stopwatch()
+    size = model.input_size(frame.size)
+    features = model.encode_image(to_image(frame.image, size, sample_of(model)))
+    if before is None or before.size != size:
+        return Encoded(features, size, watch.total())
+    features = model.relate(features, before.features)
+    return Encoded(features, size, watch.total(), since=before.features)
+
+
 @torch.inference_mode()
 def step(
     model: VideoPredictor,
@@ -43,22 +72,26 @@ def step(
     frame: Frame,
     commands: Iterable[Command] = (),
     settings: TrackerSettings = DEFAULTS,
+    encoded: Encoded | None = None,
 ) -> tuple[TrackerState, Result]:
     """Track every object of `state` into `frame`, after carrying out `commands`.
 
-    The old state is given up: its memory is written in place. What cannot be carried out is told in the
-    result's refusals; nothing a user commands raises. A frame without objects is not looked at: a stream on
-    which nothing is tracked costs nothing. When the model's input size changes with the frame's, the memory
-    is stretched onto the new grid and every visible object is shown to the model again by its last mask, so
-    that identities go on.
+    The old state is given up: its memory is written in place. What was carried out is told in the result's
+    `applied`, what cannot be in its `refusals`; nothing a user commands raises. A frame without objects is
+    not looked at: a stream on which nothing is tracked costs nothing. When the model's input size changes
+    with the frame's, the memory is stretched onto the new grid and every visible object is shown to the
+    model again by its last mask, so that identities go on. `encoded`: the frame, if it has been encoded
+    already.
     """
     watch = Stopwatch()
     plan = carry_out(state, frame, commands)
     if not plan.occupied:
         return _rest(state, plan, frame, watch)
 
-    scene = _scene(model, state, plan, frame, settings)
-    encode = watch.lap()
+    ahead = encoded.seconds if encoded else 0.0
+    encoded = encoded or encode(model, frame)
+    scene = _scene(model, state, plan, encoded, frame.index, settings)
+    encoding = ahead + watch.lap()
     seeds = _seeds(state, plan, scene, frame)
     moving = [slot for slot in plan.remembered if slot not in seeds]
     shaken = _shaken(scene, [slot for slot in moving if slot not in plan.asks], frame, settings)
@@ -79,33 +112,40 @@ def step(
         input_size=scene.input_size,
         previous=scene.features,
     )
-    total = frame.decode_seconds + watch.total()
-    timings = Timings(frame.decode_seconds, encode, attention, masks, memory, total)
-    return after, Result(frame, tracks, (*plan.events, *events), plan.refusals, timings)
+    total = frame.decode_seconds + ahead + watch.total()
+    timings = Timings(frame.decode_seconds, encoding, attention, masks, memory, total)
+    return after, Result(frame, tracks, (*plan.events, *events), plan.applied, plan.refusals, timings)
 
 
 def _rest(state: TrackerState, plan: Plan, frame: Frame, watch: Stopwatch) -> tuple[TrackerState, Result]:
     """The step of a frame without objects. The memory is kept for those to come."""
     after = replace(state, slots=plan.slots, next_id=plan.next_id, pending=plan.pending, previous=None)
     timings = Timings(decode=frame.decode_seconds, total=frame.decode_seconds + watch.total())
-    return after, Result(frame, events=plan.events, refusals=plan.refusals, timings=timings)
+    return after, Result(
+        frame, events=plan.events, applied=plan.applied, refusals=plan.refusals, timings=timings
+    )
 
 
 def _scene(
-    model: VideoPredictor, state: TrackerState, plan: Plan, frame: Frame, settings: TrackerSettings
+    model: VideoPredictor,
+    state: TrackerState,
+    plan: Plan,
+    encoded: Encoded,
+    index: int,
+    settings: TrackerSettings,
 ) -> Scene:
-    """The frame encoded, beside a memory of the right size whose rows of new objects are empty."""
-    size = model.input_size(frame.size)
-    features = model.encode_image(to_image(frame.image, size, sample_of(model)))
-    memory = _memory(model, state, features, size)
+    """The encoded frame beside a memory of the right size whose rows of new objects are empty."""
+    size = encoded.size
+    previous = state.previous if size == state.input_size else None
+    memory = _memory(model, state, encoded.features, size)
     if plan.fresh:
         forget(memory, torch.tensor(sorted(plan.fresh), device=memory.written.device))
     return Scene(
         model=model,
-        features=features,
-        previous=state.previous if size == state.input_size else None,
+        features=encoded.after(previous),
+        previous=previous,
         memory=memory,
-        index=frame.index,
+        index=index,
         input_size=size,
         visible=logit(settings.visible_presence),
     )

@@ -65,8 +65,8 @@ class Summary:
 class Meter:
     """Counts as results come; `summary` at any time.
 
-    `refused`: the first few refused commands in words; `started`: `time.monotonic()` when the model was
-    ready.
+    `refused`: the first few refused commands in words, without those whose asker was answered; `started`:
+    `time.monotonic()` when the model was ready.
     """
 
     frames: int = 0
@@ -82,7 +82,8 @@ class Meter:
     def record(self, result: Result, now: float) -> None:
         """`now` is `time.monotonic()` when the result was ready. A frame told again is counted once."""
         room = REFUSED_KEPT - len(self.refused)
-        self.refused += [described(refusal) for refusal in result.refusals[:room]]
+        unanswered = [refusal for refusal in result.refusals if refusal.command.request is None]
+        self.refused += [described(refusal) for refusal in unanswered[:room]]
         if result.frame.ref == self.last:
             return
         if self.last is None:

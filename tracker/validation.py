@@ -1,62 +1,7 @@
-"""What is wrong with what a user typed or configured, in one line that teaches."""
+"""How Keepsight says that what a user typed or configured is wrong."""
 
 from __future__ import annotations
-
-import difflib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-from keepsight.streams.base import redact
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
 
 class ConfigError(ValueError):
     """What the user typed or configured is wrong. The message is one line and says what would be right."""
-
-
-def first_error(error: ValidationError, known: Iterable[str]) -> str:
-    """The first of pydantic's complaints as `key: what is allowed`; for an unknown key, the `known` ones."""
-    complaint = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in complaint["loc"])
-    if complaint["type"] == "extra_forbidden":
-        return f"{where}: {unknown(str(complaint['loc'][-1]), 'key', known)}"
-    if not where:
-        return words(complaint)
-    return f"{where}: {words(complaint)}"
-
-
-def words(complaint: ErrorDetails) -> str:
-    """One complaint without pydantic's jargon, with the value that was given."""
-    match complaint["type"]:
-        case "missing":
-            return "is required"
-        case "value_error":
-            return str(complaint["ctx"]["error"])
-        case "union_tag_not_found":
-            return f"{complaint['ctx']['discriminator'].strip(chr(39))} is required"
-        case "union_tag_invalid":
-            named, expected = complaint["ctx"]["discriminator"].strip("'"), complaint["ctx"]["expected_tags"]
-            return f"{named} {complaint['ctx']['tag']!r} is not one of {expected}"
-        case "json_invalid":
-            return f"is not JSON: {complaint['ctx']['error']}"
-        case "literal_error":
-            return f"{complaint['input']!r} is not one of {complaint['ctx']['expected']}"
-    said = complaint["msg"].replace("Input should be", "must be")
-    return f"{said}, not {shortened(complaint['input'])}"
-
-
-def shortened(value: object, limit: int = 60) -> str:
-    """The value as Python writes it, without passwords, cut to `limit` characters."""
-    text = redact(repr(value))
-    return text if len(text) <= limit else f"{text[: limit - 1]}…"
-
-
-def unknown(name: str, kind: str, known: Iterable[str]) -> str:
-    """`unknown key 'modle', did you mean 'model'? Known: …`."""
-    names = sorted(known)
-    near = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
-    meant = f", did you mean {near[0]!r}?" if near else "."
-    return f"unknown {kind} {name!r}{meant} Known: {', '.join(names)}"

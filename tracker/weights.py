@@ -6,8 +6,10 @@ import os
 from importlib.resources import files
 from pathlib import Path
 
+from keepsight.streams.wording import unknown
+
 from .hub import HubError, HubFile, fetch, fetched
-from .validation import ConfigError, unknown
+from .validation import ConfigError
 
 SEEDED = "test"
 """The model of random weights, the same each time: for tests."""

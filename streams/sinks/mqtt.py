@@ -1,4 +1,4 @@
-"""Results over MQTT 5: availability, status, events, frames and masks, through any outage of the broker."""
+"""Results over MQTT 5, and commands: events, frames, masks and answers, through any outage of the broker."""
 
 from __future__ import annotations
 
@@ -9,26 +9,21 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 import aiomqtt
 import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from ..messages import (
-    Availability,
-    event_id,
-    event_message,
-    frames_message,
-    masks_message,
-    status_message,
-)
 from ..retry import Backoff
 from ..threads import Worker
-from ..types import Result, SourceStatus
+from ..types import Command, Result, SourceStatus
+from .mqtt_listener import Listener
+from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
-from .outbox import Outbox, Pace, Tally
+from .outbox import Outbox
+from .requests import Requests
 
 log = structlog.get_logger(__name__)
 
@@ -41,38 +36,34 @@ ANSWER_SECONDS = 5.0
 KEEPALIVE_SECONDS = 15
 STEADY_SECONDS = 10.0
 """A connection that held for so long was a good one: the next failure is waited for briefly again."""
-EVENT_EXPIRY_SECONDS = 24 * 3600
-"""How long a broker keeps an event for a subscriber that is away."""
-MASKS_BYTES = 512 * 1024
-"""A larger masks message is not sent, counted, and said once."""
-_EVENTS_AT_A_TIME = 50
-_INCOMING = 8
+MOST_PACKET_BYTES = 2**24
+"""A larger message the broker shall not even send to us."""
 
 
 class MqttSink:
-    """Publishes under `<prefix>/<node>/cam/<camera>/`, and the node's availability.
+    """Publishes under `<prefix>/<node>/cam/<camera>/`, and the node's availability; takes commands there.
 
     `write` never waits: events queue up to a bound, in order, and are sent with QoS 1 (again after a lost
     connection, with the same id); of frames and masks only the newest is sent, with QoS 0. A broker that is
     away, refuses us or hangs is tried for ever with growing pauses, and said once an outage. Leaving sends
-    what is left, for a bounded time.
+    what is left, for a bounded time. Commands that come to `cmd/` are given to the next step and answered
+    when a result tells what became of them.
     """
 
     def __init__(self, target: MqttTarget, *, backoff: Backoff | None = None) -> None:
         self._target = target
         self._backoff = backoff or Backoff(shortest=0.25)
-        self._outbox = Outbox()
-        self._pace = Pace(target.frames_per_second)
-        self._tally = Tally()
-        self._worker = Worker(f"mqtt masks {target.camera}")
-        self._owner: asyncio.Task[None] | None = None
-        self._tls: ssl.SSLContext | None = None
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
-        self._ending = ""
+        self._worker = Worker(f"mqtt {target.camera}")
+        self._outbox = Outbox()
+        self._requests = Requests(target.run)
+        self._publisher = Publisher(target, self._outbox, self._requests, self._worker, self._news)
+        self._listener = Listener(target, self._requests, self._worker, self._news)
+        self._owner: asyncio.Task[None] | None = None
+        self._tls: ssl.SSLContext | None = None
         self._away = False
         self._said_dropped = False
-        self.oversized = 0
 
     @property
     def url(self) -> str:
@@ -93,7 +84,8 @@ class MqttSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ending = _ending(error)
+        self._requests.refuse_open("the run ended before it was carried out")
+        self._publisher.ending = _ending(error)
         self._closing.set()
         self._news.set()
         try:
@@ -109,7 +101,8 @@ class MqttSink:
         if self._owner.done():
             self._owner.result()
         self._outbox.put(result)
-        self._tally.count(result)
+        self._requests.settle(result)
+        self._publisher.tally.count(result)
         if self._outbox.dropped and not self._said_dropped:
             self._said_dropped = True
             log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
@@ -117,8 +110,11 @@ class MqttSink:
 
     def hear_of_source(self, status: SourceStatus) -> None:
         """What is said of the source is in the status, at once."""
-        self._tally.hear(status, time.monotonic())
+        self._publisher.tally.hear(status, time.monotonic())
         self._news.set()
+
+    def take_commands(self) -> tuple[Command, ...]:
+        return self._requests.take()
 
     async def _finish(self) -> None:
         """Waits for the owner to say goodbye, and stops it where that takes too long."""
@@ -170,13 +166,13 @@ class MqttSink:
     async def _session(self) -> None:
         await self._knock()
         async with self._connected() as client, asyncio.TaskGroup() as tasks:
-            watching = tasks.create_task(self._watch(client))
-            publishing = tasks.create_task(self._publish(client))
+            listening = tasks.create_task(self._listener.listen(client))
+            publishing = tasks.create_task(self._publisher.publish(client))
             await self._closing.wait()
             await asyncio.wait({publishing}, timeout=FLUSH_SECONDS)
             publishing.cancel()
-            watching.cancel()
-            await self._say_goodbye(client)
+            listening.cancel()
+            await self._publisher.say_goodbye(client)
 
     async def _knock(self) -> None:
         """Finds out whether the broker's port answers, in a way that can be cancelled.
@@ -203,106 +199,20 @@ class MqttSink:
             timeout=ANSWER_SECONDS,
             keepalive=KEEPALIVE_SECONDS,
             tls_context=self._tls,
-            max_queued_incoming_messages=_INCOMING,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda **_: self._listener.inbox),
+            properties=_most_packet_bytes(),
         )
         async with client:
-            await self._say_available(client, "online")
+            await self._listener.subscribe(client)  # before we are online: who hears that may command
+            await say_available(client, target, "online")
             log.info("mqtt broker connected", url=self.url)
             self._away = False
             yield client
 
-    async def _watch(self, client: aiomqtt.Client) -> None:
-        """Raises `aiomqtt.MqttError` once the connection is lost; meanwhile keeps the availability right.
 
-        Another camera of the node may leave, or the broker find a connection of before dead, while we go on.
-        """
-        await client.subscribe(self._target.availability_topic, qos=1)
-        async for message in client.messages:
-            if message.payload != b"online":
-                await self._say_available(client, "online")
-
-    async def _publish(self, client: aiomqtt.Client) -> None:
-        """Sends what there is as it comes; returns once the sink is being left and nothing waits."""
-        await self._send_status(client)
-        while True:
-            self._news.clear()
-            await self._send_events(client)
-            await self._send_frames(client)
-            if self._tally.is_due(time.monotonic()):
-                await self._send_status(client)
-            if self._outbox.waiting:
-                continue
-            if self._closing.is_set() and not self._outbox.has_result:
-                return
-            await self._wait_for_news()
-
-    async def _wait_for_news(self) -> None:
-        """Until there is something to send: news, a frame whose turn has come, or the next status."""
-        until = self._tally.next_due
-        if self._outbox.has_result:
-            until = min(until, self._pace.next_due)
-        try:
-            async with asyncio.timeout(max(0.0, until - time.monotonic())):
-                await self._news.wait()
-        except TimeoutError:
-            return
-
-    async def _send_events(self, client: aiomqtt.Client) -> None:
-        """Sends the oldest events, not all of a long queue: the newest frame shall not wait for them."""
-        target = self._target
-        source = (target.node, target.camera, target.run)
-        for _ in range(_EVENTS_AT_A_TIME):
-            item = self._outbox.next_event()
-            if item is None:
-                return
-            message = event_message(item.event, event_id(source, item.sequence), time.time())
-            topic, payload = target.camera_topic("events"), message.model_dump_json()
-            await client.publish(topic, payload, qos=1, properties=_expiry(EVENT_EXPIRY_SECONDS))
-            self._outbox.sent(item)
-
-    async def _send_frames(self, client: aiomqtt.Client) -> None:
-        """Sends the newest result where its turn has come, or the last one of the run."""
-        now = time.monotonic()
-        if now < self._pace.next_due and not self._closing.is_set():
-            return
-        result = self._outbox.take_result()
-        if result is None:
-            return
-        self._pace.spent(now)
-        payload = frames_message(result, time.time()).model_dump_json()
-        await client.publish(self._target.camera_topic("frames"), payload)
-        if self._target.masks:
-            await self._send_masks(client, result)
-
-    async def _send_masks(self, client: aiomqtt.Client, result: Result) -> None:
-        message = await self._worker.run(masks_message, result, time.time())
-        payload = message.model_dump_json()
-        if len(payload) <= MASKS_BYTES:
-            await client.publish(self._target.camera_topic("masks"), payload)
-            return
-        self.oversized += 1
-        if self.oversized == 1:
-            log.warning(
-                "masks message too large, not sent", url=self.url, bytes=len(payload), most=MASKS_BYTES
-            )
-
-    async def _send_status(self, client: aiomqtt.Client) -> None:
-        message = status_message(self._tally.status(time.monotonic(), self._ending), time.time())
-        topic = self._target.camera_topic("status")
-        await client.publish(topic, message.model_dump_json(), qos=1, retain=True)
-
-    async def _say_goodbye(self, client: aiomqtt.Client) -> None:
-        self._tally.stop()
-        await self._send_status(client)
-        await self._say_available(client, "stopped")
-
-    async def _say_available(self, client: aiomqtt.Client, state: Availability) -> None:
-        await client.publish(self._target.availability_topic, state, qos=1, retain=True)
-
-
-def _expiry(seconds: int) -> Properties:
-    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-    properties.MessageExpiryInterval = seconds
+def _most_packet_bytes() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = MOST_PACKET_BYTES
     return properties
 
 

@@ -113,6 +113,11 @@ def _levels(parts: SplitResult) -> list[str]:
     return unquote(parts.path).strip("/").split("/") if parts.path.strip("/") else ["keepsight"]
 
 
+def publishable(topic: str) -> bool:
+    """Whether a message can be published to a topic that others chose (MQTT 5.0, section 4.7)."""
+    return 0 < len(topic.encode(errors="replace")) < 2**16 and not _UNFIT.search(topic)
+
+
 def _name(url: str, what: str, name: str) -> str:
     """`name` where it can be one level of a topic to publish to (MQTT 5.0, section 4.7), else a SinkError."""
     if (

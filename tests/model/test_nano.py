@@ -230,6 +230,16 @@ def test_a_longer_ring_needs_no_other_weights(model: Nano) -> None:
     longer.load_state_dict(model.state_dict())
 
 
+def test_what_two_frames_have_to_do_with_each_other_may_be_found_out_before(model: Nano) -> None:
+    memory, before, now = remembered(model, 2), features_of(model, 1), features_of(model, 2)
+    at_once = model.propagate(now, image_of(2), 3, memory, before)
+    related = model.propagate(model.relate(now, before), image_of(2), 3, memory, before)
+    for one, other in zip(at_once, related, strict=True):
+        assert torch.equal(one, other)
+    unmoved = model.propagate(model.relate(now, now), image_of(2), 3, memory, before)
+    assert not torch.equal(unmoved.logits, at_once.logits)
+
+
 def test_without_a_frame_before_nothing_is_known_of_motion(model: Nano) -> None:
     last = remembered(model, 1).logits.sigmoid().unsqueeze(1)
     assert bool((model.moved(None, last, image_of(1)).unlike == NOTHING_ALIKE).all())

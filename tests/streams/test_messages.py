@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from keepsight.streams import messages, rle
+from keepsight.streams import control, messages, rle
+from keepsight.streams.control import read_request
 from keepsight.streams.messages import (
     Status,
+    ack_message,
     event_id,
     event_message,
     frames_message,
@@ -19,6 +21,7 @@ from keepsight.streams.messages import (
     schema,
     status_message,
 )
+from keepsight.streams.types import Applied, Forget
 
 from .results import event, frame, result
 
@@ -27,11 +30,12 @@ MADE: dict[str, BaseModel] = {
     "frames": frames_message(result(3), published=5.0),
     "masks": masks_message(result(3), published=5.0),
     "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),
+    "ack": ack_message("forget", "a", Applied(Forget(1), (0, 3), 1), published=5.0),
     "result": result_line(result(3, events=("new",))),
 }
 
 
-@pytest.mark.parametrize("name", messages.SCHEMAS)
+@pytest.mark.parametrize("name", messages.SAID)
 def test_a_message_has_the_fields_of_its_schema_and_says_its_version(name: str) -> None:
     said = json.loads(MADE[name].model_dump_json())
     described = schema(name)
@@ -39,12 +43,33 @@ def test_a_message_has_the_fields_of_its_schema_and_says_its_version(name: str) 
     assert set(said) == set(described["properties"]) == set(described["required"])
 
 
+@pytest.mark.parametrize("name", control.COMMANDS)
+def test_the_schema_of_a_command_has_every_key_that_is_taken_and_no_other(name: str) -> None:
+    described = schema(name)
+    assert described["additionalProperties"] is False
+    keys = read_request(name, b'{"?": 1}', "").refusal.partition("Known: ")[2].split(", ")
+    assert set(keys) == set(described["properties"])
+    assert all(
+        "description" in described["properties"][key] for key in ("request_id", "frame_ref") if key in keys
+    )
+    needed = {"correct": ["object_id"], "forget": ["object_id"]}
+    assert described.get("required", []) == needed.get(name, [])
+
+
+def test_an_answer_names_the_frame_or_the_reason() -> None:
+    done = MADE["ack"].model_dump()
+    assert (done["ok"], done["object_id"], done["applied"]) == (True, 1, {"epoch": 0, "index": 3})
+    refused = ack_message("forget", None, "there is no object 1: none is tracked", published=5.0)
+    assert (refused.ok, refused.applied, refused.object_id) == (False, None, None)
+    assert refused.error == "there is no object 1: none is tracked"
+
+
 def test_an_unknown_schema_is_answered_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="frames"):
         schema("frame")
 
 
-@pytest.mark.parametrize("name", messages.SCHEMAS)
+@pytest.mark.parametrize("name", messages.SAID)
 def test_a_reader_ignores_fields_it_does_not_know(name: str) -> None:
     said = json.loads(MADE[name].model_dump_json()) | {"added_later": 1}
     assert type(MADE[name]).model_validate(said) == MADE[name]

@@ -56,6 +56,10 @@ class ColourPredictor:
         self.calls.append(("encode", len(images)))
         return ImageFeatures((F.avg_pool2d(images, 4),))
 
+    def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
+        self.calls.append(("relate", len(previous.levels[0])))
+        return features._replace(motion=(features.levels[0] - previous.levels[0],))
+
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
@@ -80,6 +84,11 @@ class ColourPredictor:
         assert bool((memory.written != EMPTY).any(1).all()), "an object without a memory cannot be propagated"
         if previous is not None:
             assert previous.levels[0].shape == features.levels[0].shape
+        if features.motion is not None:
+            assert previous is not None
+            assert torch.equal(features.motion[0], features.levels[0] - previous.levels[0]), (
+                "another's motion"
+            )
         return segment(features.levels[0][image_of], last_colour(memory, self.layout))
 
     def remember(

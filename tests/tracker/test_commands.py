@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keepsight.model.memory import EMPTY
-from keepsight.streams.types import Correct, Forget, Frame, Prompt, Reset
+from keepsight.streams.types import Applied, Correct, Forget, Frame, Prompt, Refusal, Reset
 from keepsight.tracker.state import initial
 from keepsight.tracker.step import step
 
@@ -108,9 +108,33 @@ def test_forget_and_reset_also_drop_what_waits():
     other = Prompt(box=(0, 0, 0.1, 0.1), object_id=4, frame_ref=(0, 5))
     state, result = step(ColourPredictor(), initial(1), red_and_green(0), [early, other, Forget(3)])
     assert state.pending == (other,)
-    assert result.refusals == ()
-    state, _ = step(ColourPredictor(), state, red_and_green(1), [Reset()])
+    assert result.refusals == (Refusal(early, "object 3 was forgotten before the frame came"),)
+    state, result = step(ColourPredictor(), state, red_and_green(1), [Reset()])
     assert state.pending == ()
+    assert result.refusals == (Refusal(other, "everything was reset before the frame came"),)
+
+
+def test_a_command_that_is_carried_out_is_told_with_its_frame_and_its_object():
+    chosen = Prompt(box=(0, 0, 0.1, 0.1), object_id=7, request="a")
+    mended = Correct(object_id=1, points=((0.05, 0.1),), labels=(True,), request="b")
+    commands = {
+        0: [ON_RED, chosen],
+        1: [mended, Correct(object_id=9, box=(0, 0, 1, 1))],
+        2: [Forget(7), Reset()],
+    }
+    _, results = follow(ColourPredictor(), [red_and_green(index) for index in range(3)], commands)
+    told = [[(one.command, one.frame, one.object_id) for one in result.applied] for result in results]
+    assert told == [
+        [(ON_RED, (0, 0), 1), (chosen, (0, 0), 7)],
+        [(mended, (0, 1), 1)],
+        [(Forget(7), (0, 2), 7), (Reset(), (0, 2), None)],
+    ]
+
+
+def test_a_command_that_waits_is_told_when_its_frame_has_come():
+    early = Prompt(points=((0.3, 0.1),), labels=(True,), frame_ref=(0, 2), request="a")
+    _, results = follow(ColourPredictor(), [red_and_green(index) for index in (0, 1, 4)], {0: [early]})
+    assert [result.applied for result in results] == [(), (), (Applied(early, (0, 4), 1),)]
 
 
 def test_a_correction_moves_the_object_and_keeps_its_id():

@@ -5,11 +5,25 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from keepsight.streams.types import Frame
 from keepsight.tracker.config import run_config
 from keepsight.tracker.deployment import prepare
 from keepsight.tracker.pipeline import Session, run
+from keepsight.tracker.validation import ConfigError
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
+
+
+def test_a_stream_that_takes_commands_needs_no_prompt() -> None:
+    options = {"source": "test://", "output": ["x.jsonl", "mqtt://broker.local/"]}
+    (stream,) = prepare(run_config(options).deployment("door"))
+    assert stream.cues == ()
+    assert stream.take() == ()
+    with pytest.raises(
+        ConfigError, match=r"door: nothing to track: show it, .*, or take commands over -o mqtt"
+    ):
+        prepare(run_config({**options, "output": "x.jsonl"}).deployment("door"))
 
 
 async def never(*_: Frame) -> Session:

@@ -15,9 +15,7 @@ import pytest
 from keepsight.tracker.cli import identity
 from keepsight.tracker.evaluation.evaluate import Progress
 from keepsight.tracker.evaluation.identity import Film, Subject, follow_scenes
-from tests.tracker.test_cli import Keepsight, keepsight
-
-__all__ = ["keepsight"]
+from tests.tracker.command_line import Keepsight
 
 ASKED = ("eval", "--identity", "--model", "test", "--size", "64", "--seeds", "1")
 

@@ -14,9 +14,7 @@ pytest.importorskip("onnxruntime", reason="keepsight[export] is not installed")
 import onnxruntime
 
 from keepsight.tracker import exporting
-from tests.tracker.test_cli import Keepsight, keepsight
-
-__all__ = ["keepsight"]
+from tests.tracker.command_line import Keepsight
 
 ASKED = ("export", "--model", "test", "--size", "64")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from keepsight.streams.base import Sink, SinkError, SourceError
-from keepsight.streams.types import Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
+from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
 from keepsight.tracker.pipeline import Report, Stream, merge, results, run
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.summary import Meter
@@ -44,7 +44,14 @@ class CountingSession:
 
     gate: asyncio.Event | None = None
     frames: list[int] = field(default_factory=list)
+    prepared: list[int] = field(default_factory=list)
     commands: list[tuple[int, Command]] = field(default_factory=list)
+
+    def spare(self) -> float | None:
+        return None
+
+    async def prepare(self, frame: Frame) -> None:
+        self.prepared.append(frame.index)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         self.frames.append(frame.index)
@@ -269,6 +276,25 @@ async def test_a_command_whose_frame_was_dropped_is_given_at_the_next() -> None:
     assert session.commands == [(5, Reset())]
 
 
+class CommandingSink(CollectingSink):
+    """Commands a reset whenever it is asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def take_commands(self) -> tuple[Command, ...]:
+        self.asked += 1
+        return (Reset(str(self.asked)),)
+
+
+async def test_sinks_that_take_commands_are_asked_once_before_each_step() -> None:
+    session, sink = CountingSession(), CommandingSink()
+    cue = Cue(1, Forget(1))
+    await watch(FakeSource(make_frames(3)), sink, CollectingSink(), session=session, cues=(cue,))
+    assert session.commands == [(0, Reset("1")), (1, Forget(1)), (1, Reset("2")), (2, Reset("3"))]
+
+
 async def test_a_command_for_a_frame_that_never_came_is_refused_and_told() -> None:
     prompt = Prompt(object_id=4, box=(0, 0, 1, 1))
     sink = CollectingSink()
@@ -352,6 +378,19 @@ def test_merged_results_keep_a_bounded_number_of_events() -> None:
     merged = merge(result, newer)
     assert len(merged.events) == 1000
     assert merged.events[-600:] == newer.events
+
+
+def test_merged_results_keep_the_answers_to_commands() -> None:
+    first, second = make_frames(2)
+    unread = Result(first, applied=(Applied(Forget(1), (0, 0), 1),), refusals=(Refusal(Reset(), "no"),))
+    merged = merge(unread, Result(second))
+    assert (merged.applied, merged.refusals) == (unread.applied, unread.refusals)
+
+
+def test_what_was_answered_to_its_asker_is_no_fault_of_the_run() -> None:
+    meter, (frame,) = Meter(), make_frames(1)
+    meter.record(Result(frame, refusals=(Refusal(Forget(1, "a"), "no"), Refusal(Forget(2), "no"))), 0.0)
+    assert meter.refused == ["forget of object 2 was refused: no"]
 
 
 async def test_the_speed_of_a_run_is_counted_from_when_the_model_is_ready() -> None:

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -26,17 +25,11 @@ from keepsight.tracker.evaluation.labelled import read_index_map
 from keepsight.tracker.prompts import parse_prompt
 from keepsight.tracker.segment import as_shown, opened, output_names, segment_pictures, shown, writers_for
 from keepsight.tracker.validation import ConfigError
+from tests.tracker.command_line import Said
 
 SIZE = (60, 90)
 BOX = ("--prompt", "box=0.2,0.2,0.7,0.8 label=thing")
 CLICK = ("--prompt", "point=0.4,0.6")
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
 
 
 Segment = Callable[..., Said]

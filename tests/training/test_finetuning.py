@@ -298,7 +298,7 @@ def test_from_takes_a_model_by_its_name_and_sizes_follow(discs: Path, tmp_path: 
 
     assert (sam.model, sam.start_from) == ("sam2.1-tiny", "sam2.1-tiny")
     assert sam.sizes_of(sam.stages[0]) == ((1024, 1024),)
-    assert nano.sizes_of(nano.stages[0]) == ((288, 288), (352, 224), (224, 352))
+    assert nano.sizes_of(nano.stages[0]) == ((320, 320), (384, 256), (256, 384))
 
 
 def test_the_ready_recipe_can_be_read() -> None:

@@ -16,54 +16,61 @@ if TYPE_CHECKING:
     from ..api import Predictor
     from ..config import Engine
 
+OBJECTS = typer.Option(help="How many; repeatable; 1 and 5 by default")
+VIDEO = typer.Option(metavar="WxH", help="Size of the video")
+FRAMES = typer.Option(min=10, help="Length of the video")
+PEER = typer.Option(help="Race on random weights against: transformers")
+PICTURES = typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")
+DTYPES = typer.Option("--dtypes", help="Instead: speed and error of every dtype beside float32")
+
 
 def bench(
     model: Annotated[str, MODEL] = "nano",
-    objects: Annotated[
-        list[int] | None, typer.Option(help="How many; repeatable; 1 and 5 by default")
-    ] = None,
-    video: Annotated[str, typer.Option(metavar="WxH", help="Size of the video")] = "1280x720",
-    frames: Annotated[int, typer.Option(min=10, help="Length of the video")] = 60,
+    objects: Annotated[list[int] | None, OBJECTS] = None,
+    video: Annotated[str, VIDEO] = "1280x720",
+    frames: Annotated[int, FRAMES] = 60,
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     dtype: Annotated[str, DTYPE] = "auto",
     backend: Annotated[str, BACKEND] = "auto",
     size: Annotated[int | None, SIZE] = None,
-    peer: Annotated[str | None, typer.Option(help="Race on random weights against: transformers")] = None,
-    pictures: Annotated[
-        int | None, typer.Option(min=1, help="Instead: so many still pictures, in batches and one by one")
-    ] = None,
-    dtypes: Annotated[
-        bool, typer.Option("--dtypes", help="Instead: speed and error of every dtype beside float32")
-    ] = False,
+    peer: Annotated[str | None, PEER] = None,
+    pictures: Annotated[int | None, PICTURES] = None,
+    dtypes: Annotated[bool, DTYPES] = False,
 ) -> None:
     """Measure frames/s and each stage: the model alone, then from an H.264 file with and without overlay.
 
     With --peer: seconds a frame of the model alone beside another implementation's of the same network, on
     the same random weights and frames, turn by turn, with the memory full; the ratio first.
     """
-    from tempfile import TemporaryDirectory
-
-    from ..bench import draw_scene, measurements
     from ..build import load_predictor
     from ..config import engine
-    from .console import out
 
     named = {"model": model, "weights": weights, "device": device, "dtype": dtype, "backend": backend}
     chosen = engine({**named, "size": size})
     if peer is not None:
         race(peer, chosen, objects or [1, 3, 8], frames)
-        return
-    if dtypes:
+    elif dtypes:
         bench_dtypes(chosen, read_size(video), objects or [1], frames)
-        return
-    network = load_predictor(chosen)
-    if pictures is not None:
-        bench_pictures(network, pictures)
-        return
-    height, width = read_size(video)
-    table = empty_table(f"{model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians")
-    for count in objects or [1, 5]:
+    elif pictures is not None:
+        bench_pictures(load_predictor(chosen), pictures)
+    else:
+        bench_video(chosen, video, objects or [1, 5], frames)
+
+
+def bench_video(chosen: Engine, video: str, objects: list[int], frames: int) -> None:
+    """Print a table of the model alone, and from a file with and without overlay."""
+    from tempfile import TemporaryDirectory
+
+    from ..bench import draw_scene, measurements
+    from ..build import load_predictor
+    from .console import out
+
+    network, (height, width) = load_predictor(chosen), read_size(video)
+    table = empty_table(
+        f"{chosen.model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians"
+    )
+    for count in objects:
         with TemporaryDirectory() as folder:
             scene = draw_scene(Path(folder), (height, width), count, frames)
             for way, summary in measurements(network, scene):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -25,6 +26,23 @@ OBJECTS = 32
 STATED = 0.0
 """Stands for the frames/s that the dataset states."""
 
+DATASET = typer.Argument(help="A folder of labelled videos, or one of them")
+LAYOUT = typer.Option(help="davis, youtube-vos, mot or mots; else by what lies in the folder")
+SEQUENCE = typer.Option(help="Only this sequence; repeatable")
+PROMPT = typer.Option(help="How objects are shown: mask, box, click or clicks (three, that correct)")
+STREAMING = typer.Option(metavar="[FPS]", min=0, help="Score, too, while it plays; what is late is missed")
+BASELINES = typer.Option(help="Run the baselines, too")
+OPENCV = typer.Option(help="Run OpenCV's MIL tracker, too, which is slow")
+SHOW_OBJECTS = typer.Option(help="Show every object, too")
+CSV = typer.Option(metavar="FILE.csv", help="Write the scores")
+JSON = typer.Option(metavar="FILE.json", help="Write the scores")
+WORST = typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
+WORST_COUNT = typer.Option(min=1, max=200, help="How many of them")
+MEMORY = typer.Option(help="Frames that are remembered: recent or selective")
+IDENTITY = typer.Option("--identity", help="Follow objects through drawn hard scenes; needs no DATASET")
+SEEDS = typer.Option(min=1, help="How many scenes of each kind --identity draws")
+CALIBRATE = typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png")
+
 
 class EvalCommand(TyperCommand):
     """Lets `--streaming` go without its number, which typer has no word for."""
@@ -36,7 +54,7 @@ class EvalCommand(TyperCommand):
 def with_rate(arguments: Sequence[str]) -> list[str]:
     """The arguments, with `STATED` after a `--streaming` that no number follows."""
     filled: list[str] = []
-    for argument, following in zip(arguments, (*arguments[1:], ""), strict=False):
+    for argument, following in zip_longest(arguments, arguments[1:], fillvalue=""):
         filled.append(argument)
         if argument == "--streaming" and not re.fullmatch(r"-?[\d.]+", following):
             filled.append(str(STATED))
@@ -44,44 +62,27 @@ def with_rate(arguments: Sequence[str]) -> list[str]:
 
 
 def evaluate(
-    dataset: Annotated[
-        Path | None, typer.Argument(help="A folder of labelled videos, or one of them")
-    ] = None,
+    dataset: Annotated[Path | None, DATASET] = None,
     model: Annotated[str, MODEL] = "nano",
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str, DEVICE] = "auto",
     dtype: Annotated[str, DTYPE] = "auto",
     size: Annotated[int | None, SIZE] = None,
-    layout: Annotated[
-        str | None, typer.Option(help="davis, youtube-vos, mot or mots; else by what lies in the folder")
-    ] = None,
-    sequence: Annotated[list[str] | None, typer.Option(help="Only this sequence; repeatable")] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(help="How objects are shown: mask, box, click or clicks (three, that correct)"),
-    ] = None,
-    streaming: Annotated[
-        float | None,
-        typer.Option(metavar="[FPS]", min=0, help="Score, too, while it plays; what is late is missed"),
-    ] = None,
-    baselines: Annotated[bool, typer.Option(help="Run the baselines, too")] = True,
-    opencv: Annotated[bool, typer.Option(help="Run OpenCV's MIL tracker, too, which is slow")] = False,
-    objects: Annotated[bool, typer.Option(help="Show every object, too")] = False,
-    csv: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="Write the scores")] = None,
-    json: Annotated[Path | None, typer.Option(metavar="FILE.json", help="Write the scores")] = None,
-    worst: Annotated[
-        Path | None, typer.Option(metavar="FILE.jpg", help="Draw the model's worst moments on one sheet")
-    ] = None,
-    worst_count: Annotated[int, typer.Option(min=1, max=200, help="How many of them")] = 20,
-    memory: Annotated[str, typer.Option(help="Frames that are remembered: recent or selective")] = "recent",
-    identity: Annotated[
-        bool, typer.Option("--identity", help="Follow objects through drawn hard scenes; needs no DATASET")
-    ] = False,
-    seeds: Annotated[int, typer.Option(min=1, help="How many scenes of each kind --identity draws")] = 10,
-    calibrate: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE.json", help="Fit the confidence instead, with a plot as FILE.png"),
-    ] = None,
+    layout: Annotated[str | None, LAYOUT] = None,
+    sequence: Annotated[list[str] | None, SEQUENCE] = None,
+    prompt: Annotated[str | None, PROMPT] = None,
+    streaming: Annotated[float | None, STREAMING] = None,
+    baselines: Annotated[bool, BASELINES] = True,
+    opencv: Annotated[bool, OPENCV] = False,
+    objects: Annotated[bool, SHOW_OBJECTS] = False,
+    csv: Annotated[Path | None, CSV] = None,
+    json: Annotated[Path | None, JSON] = None,
+    worst: Annotated[Path | None, WORST] = None,
+    worst_count: Annotated[int, WORST_COUNT] = 20,
+    memory: Annotated[str, MEMORY] = "recent",
+    identity: Annotated[bool, IDENTITY] = False,
+    seeds: Annotated[int, SEEDS] = 10,
+    calibrate: Annotated[Path | None, CALIBRATE] = None,
 ) -> int:
     """Score a model on labelled videos: J&F by quarter of the sequence, or HOTA where the truth is tracks.
 
@@ -90,7 +91,7 @@ def evaluate(
     With --identity: whether ids stay on their objects where look-alikes cross, one is hidden, or leaves.
     """
     from . import identity as identities
-    from .evaluating import Task, begin
+    from .evaluating import Files, Methods, Task, begin
 
     options = {"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size}
     if identity:
@@ -103,15 +104,8 @@ def evaluate(
             "--objects": objects or None,
             "--calibrate": calibrate,
         }
-        asked = identities.IdentityTask(
-            model=model,
-            prompt=prompt or "mask",
-            seeds=seeds,
-            csv=csv,
-            json=json,
-            worst=worst,
-            worst_count=worst_count,
-        )
+        files = Files(csv=csv, json=json, worst=worst, worst_count=worst_count)
+        asked = identities.IdentityTask(model=model, prompt=prompt or "mask", seeds=seeds, files=files)
         return identities.begin(asked, unfit)(loaded(options, memory))
     if dataset is None:
         raise typer.BadParameter("give a folder of labelled videos, or --identity", param_hint="DATASET")
@@ -122,16 +116,10 @@ def evaluate(
         dataset=dataset,
         sequences=tuple(sequence or ()),
         layout=layout,
-        model=model,
         prompt=prompt,
-        streaming=streaming,
-        baselines=baselines,
-        opencv=opencv,
+        methods=Methods(model=model, streaming=streaming, baselines=baselines, opencv=opencv),
         objects=objects,
-        csv=csv,
-        json=json,
-        worst=worst,
-        worst_count=worst_count,
+        files=Files(csv=csv, json=json, worst=worst, worst_count=worst_count),
     )
     return begin(task)(loaded(options, memory))
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import cv2
 
@@ -47,34 +47,14 @@ Evaluate = Callable[["Tracker"], int]
 SHEETS = (".jpg", ".jpeg", ".png")
 
 
-class Outputs(Protocol):
-    """The files that are asked for."""
-
-    @property
-    def csv(self) -> Path | None: ...
-    @property
-    def json(self) -> Path | None: ...
-    @property
-    def worst(self) -> Path | None: ...
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """What is asked for. `streaming`: frames/s, 0 for what the dataset states, None for not at all."""
+class Methods:
+    """What is scored. `streaming`: frames/s, 0 for what the dataset states, None for not at all."""
 
-    dataset: Path
-    sequences: tuple[str, ...]
-    layout: str | None
     model: str
-    prompt: str | None
     streaming: float | None
     baselines: bool
     opencv: bool
-    objects: bool
-    csv: Path | None
-    json: Path | None
-    worst: Path | None
-    worst_count: int
 
     @property
     def streamed(self) -> str:
@@ -91,10 +71,33 @@ class Task:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What is written, None for what is not. `worst_count`: moments on the sheet of the worst."""
+
+    csv: Path | None
+    json: Path | None
+    worst: Path | None
+    worst_count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """What is asked for. `objects`: a table of every object, too."""
+
+    dataset: Path
+    sequences: tuple[str, ...]
+    layout: str | None
+    prompt: str | None
+    methods: Methods
+    objects: bool
+    files: Files
+
+
 def begin(task: Task) -> Evaluate:
     """Find the dataset, and with it what is to be run. Raises ConfigError for all that cannot work, before
     the model is loaded."""
-    check_outputs(task)
+    check_outputs(task.files)
     with mistakes_told():
         layout = task.layout or detect(task.dataset)
         found = find(task.dataset, layout, task.sequences)
@@ -108,24 +111,23 @@ def begin(task: Task) -> Evaluate:
     return lambda tracker: score_masks(task, layout, found, tracker)
 
 
-def check_outputs(outputs: Outputs) -> None:
+def check_outputs(files: Files) -> None:
     """Raises ConfigError for a file that could not be written in the end."""
-    named = (("--csv", outputs.csv), ("--json", outputs.json), ("--worst", outputs.worst))
-    for name, file in named:
+    for name, file in (("--csv", files.csv), ("--json", files.json), ("--worst", files.worst)):
         if file is not None and not file.absolute().parent.is_dir():
             raise ConfigError(f"{name} {file}: there is no folder {file.parent}")
-    if outputs.worst is not None and outputs.worst.suffix.lower() not in SHEETS:
-        raise ConfigError(f"--worst {outputs.worst}: must end in {', '.join(SHEETS)}")
+    if files.worst is not None and files.worst.suffix.lower() not in SHEETS:
+        raise ConfigError(f"--worst {files.worst}: must end in {', '.join(SHEETS)}")
 
 
 def score_masks(task: Task, layout: str, found: Dataset, tracker: Tracker) -> int:
     """Score masks: J and F, and tracks, too, where the layout is MOTS."""
     prompt = task.prompt or "mask"
-    methods, player = mask_methods(task, prompt, tracker)
+    methods, player = mask_methods(task.methods, prompt, tracker)
     told = report.Report.begin(str(task.dataset), methods, found.without_masks, prompt)
     tracked = tracking_report.TrackingReport(str(task.dataset), tuple(methods)) if layout == "mots" else None
-    worst, tally = Worst(task.model, task.worst_count), TrackTally()
-    watching = (*((worst.masks,) if task.worst else ()), *((tally,) if tracked else ()))
+    worst, tally = Worst(task.methods.model, task.files.worst_count), TrackTally()
+    watching = (*((worst.masks,) if task.files.worst else ()), *((tally,) if tracked else ()))
     with until_interrupted(len(methods) * len(found.sequences)) as run, progress_bar() as show:
         for one in evaluate(found, methods, show, watching):
             told = told.with_run(one)
@@ -135,7 +137,7 @@ def score_masks(task: Task, layout: str, found: Dataset, tracker: Tracker) -> in
     if run.finished:
         tell_masks(task, told, tracked, player)
         further = {"layout": layout, **(tracking_report.rows(tracked) if tracked else {}), **played(player)}
-        write(task, report.as_csv(told, tracked), report.as_json(told, further), sheet_of(task, worst))
+        write(task.files, report.as_csv(told, tracked), report.as_json(told, further), sheet_of(task, worst))
     return run.exit_code
 
 
@@ -152,18 +154,18 @@ def tell_masks(
     if task.objects:
         out.print(report.object_table(told))
     if player:
-        offline, live = (report.overall(told, name) for name in (task.model, task.streamed))
+        offline, live = (report.overall(told, name) for name in (task.methods.model, task.methods.streamed))
         tell_playback(player, f"J&F offline {offline}, streaming {live}")
 
 
 def score_boxes(task: Task, found: BoxDataset, tracker: Tracker) -> int:
     """Score boxes: HOTA and its like, success and precision."""
-    methods, player = box_methods(task, tracker)
+    methods, player = box_methods(task.methods, tracker)
     told = tracking_report.TrackingReport(
         str(task.dataset), tuple(methods), (), found.without_boxes, ", first boxes given"
     )
-    worst = Worst(task.model, task.worst_count)
-    watching = (worst.boxes,) if task.worst else ()
+    worst = Worst(task.methods.model, task.files.worst_count)
+    watching = (worst.boxes,) if task.files.worst else ()
     with until_interrupted(len(methods) * len(found.sequences)) as run, progress_bar() as show:
         for one in evaluate_boxes(found, methods, show, watching):
             told = told.with_run(one)
@@ -171,17 +173,22 @@ def score_boxes(task: Task, found: BoxDataset, tracker: Tracker) -> int:
     if run.finished:
         out.print(tracking_report.tracking_table(told))
         if player:
-            offline, live = (told.cells(name, OVERALL)[0] for name in (task.model, task.streamed))
+            offline, live = (
+                told.cells(name, OVERALL)[0] for name in (task.methods.model, task.methods.streamed)
+            )
             tell_playback(player, f"HOTA offline {offline}, streaming {live}")
         further = {"layout": "mot", "prompt": "box", **played(player)}
         write(
-            task, tracking_report.as_csv(told), tracking_report.as_json(told, further), sheet_of(task, worst)
+            task.files,
+            tracking_report.as_csv(told),
+            tracking_report.as_json(told, further),
+            sheet_of(task, worst),
         )
     return run.exit_code
 
 
 def mask_methods(
-    task: Task, prompt: str, tracker: Tracker
+    asked: Methods, prompt: str, tracker: Tracker
 ) -> tuple[dict[str, Propagator], Streaming[FirstMasks, IndexMap] | None]:
     """What is run over masks, by name; the one that plays the file apart, too."""
     from ..evaluation.stepping import (  # torch, which a mistyped folder need not wait for
@@ -196,20 +203,20 @@ def mask_methods(
         return predict_with_tracker(track, images, first_masks, show)
 
     player = None
-    if task.streaming is not None:
-        player = Streaming(stepped(tracker), show, (map_of, blank), task.streaming or None)
+    if asked.streaming is not None:
+        player = Streaming(stepped(tracker), show, (map_of, blank), asked.streaming or None)
     all_methods: dict[str, Propagator] = {
-        task.model: offline,
+        asked.model: offline,
         **BASELINES,
         opencv_tracker.NAME: opencv_tracker.propagate,
     }
     if player:
-        all_methods[task.streamed] = player
-    return {name: all_methods[name] for name in task.names(tuple(BASELINES))}, player
+        all_methods[asked.streamed] = player
+    return {name: all_methods[name] for name in asked.names(tuple(BASELINES))}, player
 
 
 def box_methods(
-    task: Task, tracker: Tracker
+    asked: Methods, tracker: Tracker
 ) -> tuple[dict[str, BoxFollower], Streaming[FirstBoxes, Boxes] | None]:
     """What is run over boxes, by name; the one that plays the file apart, too."""
     from ..evaluation.stepping import (  # torch, which a mistyped folder need not wait for
@@ -223,17 +230,17 @@ def box_methods(
         return follow_with_tracker(track, images, first_boxes)
 
     player = None
-    if task.streaming is not None:
-        player = Streaming(stepped(tracker), box_prompts, (boxes_of, no_boxes), task.streaming or None)
+    if asked.streaming is not None:
+        player = Streaming(stepped(tracker), box_prompts, (boxes_of, no_boxes), asked.streaming or None)
     baselines = {name: by_masks(method) for name, method in BASELINES.items()}
     all_methods: dict[str, BoxFollower] = {
-        task.model: offline,
+        asked.model: offline,
         **baselines,
         opencv_tracker.NAME: opencv_tracker.follow,
     }
     if player:
-        all_methods[task.streamed] = player
-    return {name: all_methods[name] for name in task.names(tuple(BASELINES))}, player
+        all_methods[asked.streamed] = player
+    return {name: all_methods[name] for name in asked.names(tuple(BASELINES))}, player
 
 
 def tell_playback(player: Streaming[Any, Any], scores: str) -> None:
@@ -255,20 +262,20 @@ def played(player: Streaming[Any, Any] | None) -> dict[str, Any]:
 
 def sheet_of(task: Task, worst: Worst) -> Image | None:
     """The sheet of the worst cases; None where there are none, or it is not asked for."""
-    if task.worst is None or not worst.cases:
+    if task.files.worst is None or not worst.cases:
         return None
-    return contact_sheet(f"{task.model}: the worst of {task.dataset.resolve().name}", worst.cases)
+    return contact_sheet(f"{task.methods.model}: the worst of {task.dataset.resolve().name}", worst.cases)
 
 
-def write(outputs: Outputs, csv: str, json: bytes, sheet: Image | None) -> None:
+def write(files: Files, csv: str, json: bytes, sheet: Image | None) -> None:
     """The files that are asked for. Raises ConfigError for one that cannot be written."""
     try:
-        if outputs.csv is not None:
-            outputs.csv.write_text(csv, encoding="utf-8")
-        if outputs.json is not None:
-            outputs.json.write_bytes(json)
-        if outputs.worst is not None and sheet is not None:
-            outputs.worst.write_bytes(encoded(sheet, outputs.worst.suffix.lower()))
+        if files.csv is not None:
+            files.csv.write_text(csv, encoding="utf-8")
+        if files.json is not None:
+            files.json.write_bytes(json)
+        if files.worst is not None and sheet is not None:
+            files.worst.write_bytes(encoded(sheet, files.worst.suffix.lower()))
     except OSError as error:
         raise ConfigError(f"{error.filename}: cannot be written: {error.strerror or error}") from None
 

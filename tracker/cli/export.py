@@ -9,21 +9,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from .options import MODEL, SIZE, WEIGHTS
+
 if TYPE_CHECKING:
-    from ..exporting import Exported, Named
+    from keepsight.model.nano import Nano
+    from keepsight.model.sam2 import Sam2
+
+    from ..exporting import Exported, Named, Origin
+
+OBJECTS = typer.Option(min=1, max=255, help="How many at once")
+VIDEO = typer.Option(metavar="WxH", help="Size of the frames; nano takes over its shape")
+OUTPUT = typer.Option("--output", "-o", metavar="FOLDER", help="By default MODEL-onnx")
 
 
 def export(
-    model: Annotated[str, typer.Option(help="See keepsight models")] = "nano",
-    weights: Annotated[Path | None, typer.Option(help="A .safetensors or .pt file, or hf:owner/name")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the model's input in pixels")] = None,
-    objects: Annotated[int, typer.Option(min=1, max=255, help="How many at once")] = 1,
-    video: Annotated[
-        str, typer.Option(metavar="WxH", help="Size of the frames; nano takes over its shape")
-    ] = "1280x720",
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FOLDER", help="By default MODEL-onnx")
-    ] = None,
+    model: Annotated[str, MODEL] = "nano",
+    weights: Annotated[Path | None, WEIGHTS] = None,
+    size: Annotated[int | None, SIZE] = None,
+    objects: Annotated[int, OBJECTS] = 1,
+    video: Annotated[str, VIDEO] = "1280x720",
+    output: Annotated[Path | None, OUTPUT] = None,
 ) -> int:
     """Write each part of a model as ONNX, in float32 and with fixed shapes, and compare it with torch.
 
@@ -32,8 +37,7 @@ def export(
     """
     from ..build import load_predictor, weights_of
     from ..config import engine
-    from ..exporting import Origin, check_installed, describe, open_folder, parts_of
-    from ..exporting import export as exporting
+    from ..exporting import Origin, check_installed, open_folder
     from .bench import read_size
     from .console import complain
 
@@ -41,23 +45,32 @@ def export(
     frame_size, folder = read_size(video), output or Path(f"{model}-onnx")
     chosen = engine({"model": model, "weights": weights, "device": "cpu", "dtype": "float32", "size": size})
     network = load_predictor(chosen)
+    origin = Origin(model=model, weights=weights_of(chosen), frame_size=frame_size, objects=objects)
     open_folder(folder)
     try:
-        parts = parts_of(network, frame_size, objects)
-        done = []
-        with progress([part.name for part in parts]) as advance:
-            for one in exporting(parts, folder):
-                advance()
-                done.append(one)
-        tell(done)
-        if wrong := [one for one in done if not one.agrees]:
-            complain(f"not as in torch, do not use: {', '.join(str(one.file) for one in wrong)}")
-            return 1
-        origin = Origin(model=model, weights=weights_of(chosen), frame_size=frame_size, objects=objects)
-        describe(folder, network, origin, done)
+        return export_all(network, origin, folder)
     except OSError as error:
         complain(f"{error.filename or folder}: cannot be written: {error.strerror or error}")
         return 1
+
+
+def export_all(network: Nano | Sam2, origin: Origin, folder: Path) -> int:
+    """Write all parts, tell how far each is from torch, and describe them where all agree; the exit code."""
+    from ..exporting import describe, parts_of
+    from ..exporting import export as exporting
+    from .console import complain
+
+    parts = parts_of(network, origin.frame_size, origin.objects)
+    done = []
+    with progress([part.name for part in parts]) as advance:
+        for one in exporting(parts, folder):
+            advance()
+            done.append(one)
+    tell(done)
+    if wrong := [one for one in done if not one.agrees]:
+        complain(f"not as in torch, do not use: {', '.join(str(one.file) for one in wrong)}")
+        return 1
+    describe(folder, network, origin, done)
     return 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from keepsight.streams.sources.hard_scenes import KINDS
@@ -16,7 +15,7 @@ from ..evaluation.prompting import prompter
 from ..evaluation.propagator import PromptKind
 from ..validation import ConfigError
 from .console import out
-from .evaluating import Evaluate, check_outputs, progress_bar, until_interrupted, write
+from .evaluating import Evaluate, Files, check_outputs, progress_bar, until_interrupted, write
 
 if TYPE_CHECKING:
     from ..api import Tracker
@@ -29,10 +28,7 @@ class IdentityTask:
     model: str
     prompt: str
     seeds: int
-    csv: Path | None
-    json: Path | None
-    worst: Path | None
-    worst_count: int
+    files: Files
 
 
 def begin(task: IdentityTask, unfit: Mapping[str, object]) -> Evaluate:
@@ -43,7 +39,7 @@ def begin(task: IdentityTask, unfit: Mapping[str, object]) -> Evaluate:
             raise ConfigError(f"{name} does not go with --identity, which draws its own scenes")
     if task.prompt not in get_args(PromptKind):
         raise ConfigError(f"--prompt {task.prompt}: with --identity it is {', '.join(get_args(PromptKind))}")
-    check_outputs(task)
+    check_outputs(task.files)
     return lambda tracker: score_identities(task, tracker)
 
 
@@ -56,7 +52,7 @@ def score_identities(task: IdentityTask, tracker: Tracker) -> int:
         task.model, track, prompter(task.prompt, track), visible=tracker.settings.visible_presence
     )
     told = report.IdentityReport(task.model, task.prompt)
-    worst = WorstScenes(task.worst_count if task.worst else 0)
+    worst = WorstScenes(task.files.worst_count if task.files.worst else 0)
     with until_interrupted(len(KINDS) * task.seeds) as run, progress_bar() as show:
         for film in follow_scenes(subject, task.seeds, show):
             told = told.with_outcome(film.outcome)
@@ -65,5 +61,5 @@ def score_identities(task: IdentityTask, tracker: Tracker) -> int:
     if run.finished:
         out.print(report.table(told))
         sheet = film_sheet(f"{task.model}: the worst scenes", worst.films) if worst.films else None
-        write(task, report.as_csv(told), report.as_json(told), sheet)
+        write(task.files, report.as_csv(told), report.as_json(told), sheet)
     return run.exit_code

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from keepsight.streams.threads import Worker
-
 from ..config import Deployment, Engine
+from ..engine import ModelThreads, model_threads
 from ..pipeline import Report, Session, Stream, run
 from ..summary import Summary
 from .console import complain, out
@@ -54,21 +53,22 @@ class Stop:
             asyncio.get_running_loop().remove_signal_handler(number)
 
 
-class ModelThread:
-    """The thread that owns the model, loaded when the first stream needs it."""
+class SharedModel:
+    """The model that all streams share, loaded when the first of them needs it."""
 
-    def __init__(self, worker: Worker, engine: Engine) -> None:
-        self._worker = worker
+    def __init__(self, threads: ModelThreads, engine: Engine) -> None:
+        self._threads = threads
         self._engine = engine
         self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
 
     async def session(self, max_objects: int) -> Session:
         if self._loading is None:
-            self._loading = asyncio.create_task(self._worker.run(_load, self._engine))
+            self._loading = asyncio.create_task(self._threads.tracker.run(_load, self._engine))
         model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
 
-        return TrackerSession(self._worker, model, max_objects, settings)
+        await self._threads.share_cores()
+        return TrackerSession(self._threads, model, max_objects, settings)
 
 
 def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
@@ -92,8 +92,8 @@ async def _run_all(
 ) -> tuple[list[Report], int]:
     stop = Stop()
     with stop.on_signals():
-        async with Worker("model", stop_seconds=MODEL_STOP_SECONDS) as worker, asyncio.TaskGroup() as tasks:
-            model = ModelThread(worker, engine)
+        async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
+            model = SharedModel(threads, engine)
             running = [
                 tasks.create_task(run(stream, _starter(model, room[stream.name]), stop.event, shown.observe))
                 for stream in streams
@@ -101,7 +101,7 @@ async def _run_all(
     return [task.result() for task in running], stop.signal
 
 
-def _starter(model: ModelThread, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
+def _starter(model: SharedModel, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
     return lambda: asyncio.ensure_future(model.session(max_objects))
 
 

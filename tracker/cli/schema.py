@@ -31,10 +31,11 @@ def find(name: str) -> dict[str, Any]:
     """Raises ConfigError, listing the names there are, for a name that is none of them."""
     from keepsight.streams.messages import SCHEMAS
     from keepsight.streams.messages import schema as of_message
+    from keepsight.streams.wording import unknown
 
     from ..config import Deployment, RunConfig
     from ..prompts import LOG_LINE
-    from ..validation import ConfigError, unknown
+    from ..validation import ConfigError
 
     if name == CONFIGURATION:
         return {"anyOf": [RunConfig.model_json_schema(), Deployment.model_json_schema()]}

@@ -10,9 +10,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from keepsight.model.models import MODELS, ModelConfig
 from keepsight.model.sam2_config import Sam2Config
+from keepsight.streams.wording import unknown, words
 
 from ..build import NANO_STEP, configuration, sized
-from ..validation import ConfigError, unknown, words
+from ..validation import ConfigError
 from .parts import Part
 
 Chance = Annotated[float, Field(ge=0, le=1)]

@@ -18,6 +18,9 @@ from .losses import reached_iou
 from .prompting import corrections, draw, draw_prompts
 from .recipe import Recipe
 
+EDGE = 3.0
+"""By how much logits are raised or lowered at most: at an outline, by about a pixel's worth."""
+
 
 class Outcome(NamedTuple):
     """loss: scalar with gradient; iou: of the last frame, mean over visible objects; prompted: likewise frame
@@ -99,8 +102,8 @@ def laid_out(frames: int, conditioning: int, recent: int) -> list[int]:
 
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
-    """With this chance for each object, the mask with a blob added or a part taken away, as drift would have
-    it."""
+    """The mask as drift would have it: with this chance for each object, with a blob added or a part taken
+    away, and with as much a little wider or narrower all around."""
     n, h, w = logits.shape
     centre, radius = draw(random, logits, n, 2), 0.03 + 0.12 * draw(random, logits, n)
     rows, columns = (torch.arange(side, device=logits.device) / side for side in (h, w))
@@ -109,7 +112,8 @@ def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     blob = (x.square() + y.square()) < 1
     hit = (draw(random, logits, n) < chance)[:, None, None] & blob
     value = torch.where(draw(random, logits, n) < 0.5, 6.0, -6.0)
-    return torch.where(hit, value[:, None, None], logits)
+    edge = EDGE * (2 * draw(random, logits, n) - 1) * (draw(random, logits, n) < chance)
+    return torch.where(hit, value[:, None, None], logits + edge[:, None, None])
 
 
 def rough(truth: Tensor, random: torch.Generator) -> Tensor:

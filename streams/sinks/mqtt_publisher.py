@@ -1,0 +1,157 @@
+"""What goes out over a sink's MQTT connection: answers, events, frames, masks and the status."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import aiomqtt
+import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from ..messages import (
+    Availability,
+    ack_message,
+    event_id,
+    event_message,
+    frames_message,
+    masks_message,
+    status_message,
+)
+from ..threads import Worker
+from ..types import Result
+from .mqtt_target import MqttTarget
+from .outbox import Outbox, Pace, Tally
+from .requests import Answer, Requests
+
+log = structlog.get_logger(__name__)
+
+EVENT_EXPIRY_SECONDS = 24 * 3600
+"""How long a broker keeps an event for a subscriber that is away."""
+ANSWER_EXPIRY_SECONDS = 60
+MASKS_BYTES = 512 * 1024
+"""A larger masks message is not sent, counted, and said once."""
+_AT_A_TIME = 50
+
+
+class Publisher:
+    """Sends what there is to say over the connection there is, until it is told to end.
+
+    `news` is set where there may be something new to say; `ending`: why the run ended, once it has.
+    """
+
+    def __init__(
+        self, target: MqttTarget, outbox: Outbox, requests: Requests, worker: Worker, news: asyncio.Event
+    ) -> None:
+        self.tally = Tally()
+        self.ending = ""
+        self.oversized = 0
+        self._target = target
+        self._outbox = outbox
+        self._requests = requests
+        self._worker = worker
+        self._news = news
+        self._pace = Pace(target.frames_per_second)
+
+    async def publish(self, client: aiomqtt.Client) -> None:
+        """Sends what there is as it comes; returns once `ending` is set and nothing waits."""
+        await self._send_status(client)
+        while True:
+            self._news.clear()
+            await self._send_answers(client)
+            await self._send_events(client)
+            await self._send_frames(client)
+            if self.tally.is_due(time.monotonic()):
+                await self._send_status(client)
+            if self._outbox.waiting or self._requests.unanswered:
+                continue
+            if self.ending and not self._outbox.has_result:
+                return
+            await self._wait_for_news()
+
+    async def say_goodbye(self, client: aiomqtt.Client) -> None:
+        self.tally.stop()
+        await self._send_status(client)
+        await say_available(client, self._target, "stopped")
+
+    async def _wait_for_news(self) -> None:
+        """Until there is something to send: news, a frame whose turn has come, or the next status."""
+        until = self.tally.next_due
+        if self._outbox.has_result:
+            until = min(until, self._pace.next_due)
+        try:
+            async with asyncio.timeout(max(0.0, until - time.monotonic())):
+                await self._news.wait()
+        except TimeoutError:
+            return
+
+    async def _send_answers(self, client: aiomqtt.Client) -> None:
+        for answer in self._requests.next_answers(_AT_A_TIME):
+            await self._send_answer(client, answer)
+            self._requests.told(answer)
+
+    async def _send_answer(self, client: aiomqtt.Client, answer: Answer) -> None:
+        """To the topic of answers, and where the asker named a topic of its own, to that as well."""
+        asker = answer.asker
+        message = ack_message(asker.command, answer.request_id, answer.outcome, time.time())
+        payload, properties = message.model_dump_json(), _expiry(ANSWER_EXPIRY_SECONDS)
+        await client.publish(self._target.camera_topic("ack"), payload, qos=1, properties=properties)
+        if asker.respond_to is None:
+            return
+        if asker.correlation is not None:
+            properties.CorrelationData = asker.correlation
+        await client.publish(asker.respond_to, payload, qos=1, properties=properties)
+
+    async def _send_events(self, client: aiomqtt.Client) -> None:
+        """Sends the oldest events, not all of a long queue: the newest frame shall not wait for them."""
+        target = self._target
+        source = (target.node, target.camera, target.run)
+        for _ in range(_AT_A_TIME):
+            item = self._outbox.next_event()
+            if item is None:
+                return
+            message = event_message(item.event, event_id(source, item.sequence), time.time())
+            topic, payload = target.camera_topic("events"), message.model_dump_json()
+            await client.publish(topic, payload, qos=1, properties=_expiry(EVENT_EXPIRY_SECONDS))
+            self._outbox.sent(item)
+
+    async def _send_frames(self, client: aiomqtt.Client) -> None:
+        """Sends the newest result where its turn has come, or the last one of the run."""
+        now = time.monotonic()
+        if now < self._pace.next_due and not self.ending:
+            return
+        result = self._outbox.take_result()
+        if result is None:
+            return
+        self._pace.spent(now)
+        payload = frames_message(result, time.time()).model_dump_json()
+        await client.publish(self._target.camera_topic("frames"), payload)
+        if self._target.masks:
+            await self._send_masks(client, result)
+
+    async def _send_masks(self, client: aiomqtt.Client, result: Result) -> None:
+        message = await self._worker.run(masks_message, result, time.time())
+        payload = message.model_dump_json()
+        if len(payload) <= MASKS_BYTES:
+            await client.publish(self._target.camera_topic("masks"), payload)
+            return
+        self.oversized += 1
+        if self.oversized == 1:
+            url = self._target.url
+            log.warning("masks message too large, not sent", url=url, bytes=len(payload), most=MASKS_BYTES)
+
+    async def _send_status(self, client: aiomqtt.Client) -> None:
+        message = status_message(self.tally.status(time.monotonic(), self.ending), time.time())
+        topic = self._target.camera_topic("status")
+        await client.publish(topic, message.model_dump_json(), qos=1, retain=True)
+
+
+async def say_available(client: aiomqtt.Client, target: MqttTarget, state: Availability) -> None:
+    await client.publish(target.availability_topic, state, qos=1, retain=True)
+
+
+def _expiry(seconds: int) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+    properties.MessageExpiryInterval = seconds
+    return properties

@@ -1,0 +1,64 @@
+"""What is wrong with what a user typed, configured or sent, in one line that teaches."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .base import redact
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+
+def first_error(error: ValidationError, known: Iterable[str]) -> str:
+    """The first of pydantic's complaints as `key: what is allowed`; for an unknown key, the `known` ones."""
+    complaint = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+    path = [cut(str(part)) for part in complaint["loc"]]
+    where = ".".join(path)
+    if complaint["type"] == "extra_forbidden":
+        return f"{where}: {unknown(path[-1], 'key', known)}"
+    if not where:
+        return words(complaint)
+    return f"{where}: {words(complaint)}"
+
+
+def words(complaint: ErrorDetails) -> str:
+    """One complaint without pydantic's jargon, with the value that was given."""
+    match complaint["type"]:
+        case "missing":
+            return "is required"
+        case "value_error":
+            return str(complaint["ctx"]["error"])
+        case "union_tag_not_found":
+            return f"{complaint['ctx']['discriminator'].strip(chr(39))} is required"
+        case "union_tag_invalid":
+            named, expected = complaint["ctx"]["discriminator"].strip("'"), complaint["ctx"]["expected_tags"]
+            return f"{named} {complaint['ctx']['tag']!r} is not one of {expected}"
+        case "json_invalid":
+            return f"is not JSON: {complaint['ctx']['error']}"
+        case "literal_error":
+            return f"{complaint['input']!r} is not one of {complaint['ctx']['expected']}"
+    said = re.sub(r"^\w+ should ", "must ", complaint["msg"])
+    return f"{said}, not {shortened(complaint['input'])}"
+
+
+def shortened(value: object) -> str:
+    """The value as Python writes it, without passwords, cut."""
+    return cut(redact(repr(value)))
+
+
+def cut(text: str, limit: int = 60) -> str:
+    """The first `limit` characters of a text, which may come from anybody."""
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def unknown(name: str, kind: str, known: Iterable[str]) -> str:
+    """`unknown key 'modle', did you mean 'model'? Known: …`."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name.replace("-", "_"), names, n=1)
+    meant = f", did you mean {near[0]!r}?" if near else "."
+    return f"unknown {kind} {name!r}{meant} Known: {', '.join(names)}"

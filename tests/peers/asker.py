@@ -1,0 +1,63 @@
+"""Who sends commands over MQTT and listens for the answers: a client of its own on a real broker."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+import aiomqtt
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+PATIENCE_SECONDS = 20
+
+
+class Asker:
+    """Hears everything under `camera` ("keepsight/n/cam/c") and `more`, and asks there."""
+
+    def __init__(self, port: int, camera: str, *more: str) -> None:
+        self.heard: list[tuple[str, dict[str, Any]]] = []
+        self.correlations: list[bytes | None] = []
+        self._camera = camera
+        self._topics = (f"{camera}/ack", f"{camera}/frames", f"{camera}/events", *more)
+        self._client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
+
+    async def __aenter__(self) -> Self:
+        await self._client.__aenter__()
+        for topic in self._topics:
+            await self._client.subscribe(topic, qos=1)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._client.__aexit__(kind, error, trace)
+
+    async def ask(
+        self, name: str, said: object, *, respond_to: str | None = None, correlation: bytes = b""
+    ) -> None:
+        """Sends a command: `said` as JSON, or as it is where it is bytes."""
+        properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+        if respond_to is not None:
+            properties.ResponseTopic, properties.CorrelationData = respond_to, correlation
+        payload = said if isinstance(said, bytes) else json.dumps(said)
+        await self._client.publish(f"{self._camera}/cmd/{name}", payload, qos=1, properties=properties)
+
+    async def until(
+        self, topic_end: str, wanted: Callable[[dict[str, Any]], bool] = lambda said: True
+    ) -> dict[str, Any]:
+        """The next message whose topic ends so and that is `wanted`; all that is heard is kept in `heard`."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            async for message in self._client.messages:
+                topic, said = message.topic.value, json.loads(message.payload)
+                self.heard.append((topic, said))
+                self.correlations.append(getattr(message.properties, "CorrelationData", None))
+                if topic.endswith(topic_end) and wanted(said):
+                    return said
+        raise AssertionError("the connection has ended")
+
+    async def answer(self, request_id: str | None) -> dict[str, Any]:
+        return await self.until("/ack", lambda said: said["request_id"] == request_id)
