@@ -13,10 +13,9 @@ from paho.mqtt.properties import Properties
 from ..messages import (
     Availability,
     ack_message,
-    event_id,
-    event_message,
     frames_message,
     masks_message,
+    stamped,
     status_message,
 )
 from ..threads import Worker
@@ -64,9 +63,9 @@ class Publisher:
             await self._send_frames(client)
             if self.tally.is_due(time.monotonic()):
                 await self._send_status(client)
-            if self._outbox.waiting or self._requests.unanswered:
+            if self._outbox.next_event() or self._requests.unanswered:
                 continue
-            if self.ending and not self._outbox.has_result:
+            if self.ending and not self._outbox.has_result and not self._outbox.waiting:
                 return
             await self._wait_for_news()
 
@@ -105,14 +104,12 @@ class Publisher:
 
     async def _send_events(self, client: aiomqtt.Client) -> None:
         """Sends the oldest events, not all of a long queue: the newest frame shall not wait for them."""
-        target = self._target
-        source = (target.node, target.camera, target.run)
+        topic = self._target.camera_topic("events")
         for _ in range(_AT_A_TIME):
             item = self._outbox.next_event()
             if item is None:
                 return
-            message = event_message(item.event, event_id(source, item.sequence), time.time())
-            topic, payload = target.camera_topic("events"), message.model_dump_json()
+            payload = stamped(item.message, time.time()).model_dump_json()
             await client.publish(topic, payload, qos=1, properties=_expiry(EVENT_EXPIRY_SECONDS))
             self._outbox.sent(item)
 
