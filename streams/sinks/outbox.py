@@ -72,9 +72,10 @@ class Outbox:
     def has_result(self) -> bool:
         return self._newest is not None
 
-    def next_event(self) -> NumberedEvent | None:
-        """The oldest event, where it is released; it stays until it is `sent`."""
-        return self._events[0] if self._events and self._events[0].number < self.released else None
+    def next_events(self, limit: int) -> list[NumberedEvent]:
+        """The oldest events that are released, at most so many; each stays until it is `sent`."""
+        oldest = itertools.islice(self._events, limit)
+        return [event for event in oldest if event.number < self.released]
 
     def since(self, number: int, limit: int) -> list[NumberedEvent]:
         """The events from `number` on, oldest first, at most so many."""

@@ -15,7 +15,7 @@ def test_an_outbox_that_is_full_drops_the_oldest_events_and_counts_them() -> Non
     for index in range(5):
         outbox.put(result(index, events=("update",)))
     kept = []
-    while (item := outbox.next_event()) is not None:
+    for item in outbox.next_events(9):
         kept.append((item.number, item.message.event_id, item.message.index))
         outbox.sent(item)
     assert kept == [(2, "n/c/r/2", 2), (3, "n/c/r/3", 3), (4, "n/c/r/4", 4)]
@@ -25,8 +25,7 @@ def test_an_outbox_that_is_full_drops_the_oldest_events_and_counts_them() -> Non
 def test_an_event_that_is_dropped_on_its_way_does_not_take_the_next_one_with_it() -> None:
     outbox = Outbox(SOURCE, capacity=1)
     outbox.put(result(0, events=("new",)))
-    on_its_way = outbox.next_event()
-    assert on_its_way is not None
+    (on_its_way,) = outbox.next_events(9)
     outbox.put(result(1, events=("end",)))
     outbox.sent(on_its_way)
     assert outbox.waiting == 1
@@ -36,12 +35,11 @@ def test_events_are_held_back_until_they_are_released() -> None:
     outbox = Outbox(SOURCE)
     outbox.released = 0
     outbox.put(result(0, events=("new", "update")))
-    assert outbox.next_event() is None
+    assert outbox.next_events(9) == []
     outbox.released = 1
-    first = outbox.next_event()
-    assert first is not None
+    (first,) = outbox.next_events(9)
     outbox.sent(first)
-    assert outbox.next_event() is None
+    assert outbox.next_events(9) == []
     assert [item.number for item in outbox.since(0, 9)] == [1]
 
 

@@ -41,11 +41,10 @@ class Keeper(Spooler):
 
 def sent(events: Outbox) -> list[str]:
     """The ids of all events that may be sent, which are taken out."""
-    ids = []
-    while (item := events.next_event()) is not None:
-        ids.append(item.message.event_id)
+    released = events.next_events(10_000)
+    for item in released:
         events.sent(item)
-    return ids
+    return [item.message.event_id for item in released]
 
 
 def test_what_was_written_is_there_again_and_what_was_removed_is_not(tmp_path: Path) -> None:
@@ -82,7 +81,7 @@ async def test_events_are_sent_once_they_are_on_disk_and_leave_it_once_they_are_
     events, spool = outbox(), Spool(tmp_path / "a.sqlite")
     async with Keeper(spool, events) as keeper:
         events.put(result(0, events=("new", "update")))
-        assert events.next_event() is None
+        assert events.next_events(9) == []
         await keeper.released(2)
         assert keeper.kept == 2
         assert sent(events) == ["n/c/r/0", "n/c/r/1"]
@@ -97,9 +96,7 @@ async def test_what_one_run_could_not_send_the_next_one_does_before_its_own(tmp_
     async with Keeper(Spool(tmp_path / "a.sqlite"), first) as keeper:
         first.put(result(0, events=("new", "lost", "end")))
         await keeper.released(3)
-        item = first.next_event()
-        assert item is not None
-        first.sent(item)
+        first.sent(first.next_events(1)[0])
     assert keeper.kept == 2
     second = outbox()
     async with Keeper(Spool(tmp_path / "a.sqlite"), second) as keeper:
