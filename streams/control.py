@@ -24,8 +24,8 @@ PIXELS = "are fractions of the frame from 0 to 1, not pixels: divide x by the wi
 
 Natural = Annotated[int, Field(ge=0, le=2**53)]
 Length = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-ObjectId = Annotated[int, Field(ge=1, le=65535)]
-"""Up to what a PNG of masks can hold."""
+ObjectId = Annotated[int, Field(ge=1, le=2**15)]
+"""Half of the ids that a PNG of masks can hold: those given to later objects go on from it."""
 RequestId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 
@@ -139,6 +139,7 @@ class CorrectMessage(_Showing):
     """Mend the mask of an object that is being tracked."""
 
     object_id: ObjectId
+    """One that is tracked."""
 
     def command(self, token: str) -> Command:
         return Correct(object_id=self.object_id, frame_ref=self.ref, request=token, **self.geometry())
@@ -148,6 +149,7 @@ class ForgetMessage(_Message):
     """Stop tracking an object."""
 
     object_id: ObjectId
+    """One that is tracked."""
 
     def command(self, token: str) -> Command:
         return Forget(self.object_id, token)

@@ -262,6 +262,11 @@ def event_message(event: Event, event_id: str, published: float) -> EventMessage
     return EventMessage(**_event(event), event_id=event_id, published=_fine(published))
 
 
+def stamped(message: EventMessage, published: float) -> EventMessage:
+    """The message as it is published now; all else stays."""
+    return message.model_copy(update={"published": _fine(published)})
+
+
 def event_id(source: Sequence[str], sequence: int) -> str:
     """The id of the event that is number `sequence` of `source`: (node, camera, run)."""
     return "/".join((*source, str(sequence)))

@@ -8,9 +8,26 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.clips import write_clip
+from tests.logs import Log
 from tests.peers.rtsp import RtspServer, why_no_rtsp_server
+
+
+@pytest.fixture(autouse=True)
+def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is kept between runs is kept in the test's folder."""
+    monkeypatch.setenv("KEEPSIGHT_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture
+def log() -> Iterator[Log]:
+    captured = Log()
+    before = structlog.get_config()
+    structlog.configure(processors=[captured])
+    yield captured
+    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -161,6 +161,24 @@ async def test_a_broker_that_is_down_at_the_start_gets_its_events_when_it_is_the
 
 
 @needs_mosquitto
+async def test_the_events_of_a_killed_run_are_sent_by_the_next_one(tmp_path: Path) -> None:
+    broker = Mosquitto(tmp_path, port=free_port())
+    sink = f"mqtt://127.0.0.1:{broker.port}/eyes?node=here"
+    source = "test://?frames=0&size=160x120&live=1"
+    async with Keepsight(tmp_path, "run", source, *TRACK, "-o", sink, "-o", "x.jsonl") as run:
+        await run.has_written("x.jsonl", 8000)
+        await run.end(signal.SIGKILL)
+    (lost, *_) = [event for line in lines_of(tmp_path / "x.jsonl") for event in line["events"]]
+    async with (
+        broker,
+        Subscriber(broker.port, "eyes/#") as heard,
+        Keepsight(tmp_path, "run", source, *TRACK, "-o", sink),
+    ):
+        said = (await heard.until("/events"))[-1].json
+    assert {key: said[key] for key in lost} == lost
+
+
+@needs_mosquitto
 async def test_a_run_without_a_prompt_takes_its_objects_from_mqtt(tmp_path: Path) -> None:
     source = "test://?frames=0&size=160x120&live=1"
     async with Mosquitto(tmp_path) as broker, Asker(broker.port, "keepsight/here/cam/main") as asker:

@@ -7,7 +7,7 @@ import random
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Self, cast
 
@@ -24,6 +24,7 @@ from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
 from .outbox import Outbox
 from .requests import Requests
+from .spool import Spool, Spooler
 
 log = structlog.get_logger(__name__)
 
@@ -43,11 +44,11 @@ MOST_PACKET_BYTES = 2**24
 class MqttSink:
     """Publishes under `<prefix>/<node>/cam/<camera>/`, and the node's availability; takes commands there.
 
-    `write` never waits: events queue up to a bound, in order, and are sent with QoS 1 (again after a lost
-    connection, with the same id); of frames and masks only the newest is sent, with QoS 0. A broker that is
-    away, refuses us or hangs is tried for ever with growing pauses, and said once an outage. Leaving sends
-    what is left, for a bounded time. Commands that come to `cmd/` are given to the next step and answered
-    when a result tells what became of them.
+    `write` never waits: events queue up to a bound, in order and on disk, and are sent with QoS 1 (again
+    after a lost connection or a crash, with the same id); of frames and masks only the newest is sent, with
+    QoS 0. A broker that is away, refuses us or hangs is tried for ever with growing pauses, and said once an
+    outage. Leaving sends what is left, for a bounded time, and leaves the rest to the next run. Commands that
+    come to `cmd/` are given to the next step and answered when a result tells what became of them.
     """
 
     def __init__(self, target: MqttTarget, *, backoff: Backoff | None = None) -> None:
@@ -56,10 +57,14 @@ class MqttSink:
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker = Worker(f"mqtt {target.camera}")
-        self._outbox = Outbox()
+        self._outbox = Outbox((target.node, target.camera, target.run))
+        self._spooler = (
+            Spooler(Spool(target.spool), self._outbox, self._news, target.url) if target.spool else None
+        )
         self._requests = Requests(target.run)
         self._publisher = Publisher(target, self._outbox, self._requests, self._worker, self._news)
         self._listener = Listener(target, self._requests, self._worker, self._news)
+        self._exits = AsyncExitStack()
         self._owner: asyncio.Task[None] | None = None
         self._tls: ssl.SSLContext | None = None
         self._away = False
@@ -74,10 +79,19 @@ class MqttSink:
         """Events that were dropped or are still waiting."""
         return self._outbox.dropped + self._outbox.waiting
 
+    @property
+    def kept(self) -> int:
+        """Events that wait on disk, for the broker or the next run."""
+        return self._spooler.kept if self._spooler else 0
+
     async def __aenter__(self) -> Self:
         if self._target.tls:
             self._tls = ssl.create_default_context()
-        await self._worker.__aenter__()
+        async with AsyncExitStack() as exits:
+            await exits.enter_async_context(self._worker)
+            if self._spooler is not None:
+                await exits.enter_async_context(self._spooler)
+            self._exits = exits.pop_all()
         self._owner = asyncio.create_task(self._keep_connected(), name=f"mqtt {self.url}")
         return self
 
@@ -89,17 +103,18 @@ class MqttSink:
         self._closing.set()
         self._news.set()
         try:
-            await self._finish()
+            async with self._exits:
+                await self._finish()
         finally:
-            await self._worker.__aexit__(None, None, None)
-            if self.undelivered:
-                log.warning("events were not delivered", url=self.url, events=self.undelivered)
+            self._say_undelivered()
 
     async def write(self, result: Result) -> None:
         """Never waits. Raises only what a fault of this sink's own raised before."""
         assert self._owner is not None
         if self._owner.done():
             self._owner.result()
+        if self._spooler is not None:
+            self._spooler.check()
         self._outbox.put(result)
         self._requests.settle(result)
         self._publisher.tally.count(result)
@@ -115,6 +130,12 @@ class MqttSink:
 
     def take_commands(self) -> tuple[Command, ...]:
         return self._requests.take()
+
+    def _say_undelivered(self) -> None:
+        if self.kept:
+            log.warning("events wait on disk for the next run", url=self.url, events=self.kept)
+        if lost := self.undelivered - self.kept:
+            log.warning("events were not delivered", url=self.url, events=lost)
 
     async def _finish(self) -> None:
         """Waits for the owner to say goodbye, and stops it where that takes too long."""

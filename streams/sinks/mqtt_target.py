@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import re
@@ -9,6 +10,7 @@ import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ..base import SinkError, redact
@@ -17,7 +19,8 @@ USERNAME_VARIABLE = "KEEPSIGHT_MQTT_USERNAME"
 PASSWORD_VARIABLE = "KEEPSIGHT_MQTT_PASSWORD"
 
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
-_PARAMETERS = ("node", "camera", "masks", "frames_per_second")
+_PARAMETERS = ("node", "camera", "masks", "frames_per_second", "spool")
+STATE_VARIABLE = "KEEPSIGHT_STATE"
 _FLAGS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 _NAME_BYTES = 128
 _UNFIT = re.compile(r"[+#\x00-\x1f\x7f]")
@@ -28,7 +31,8 @@ class MqttTarget:
     """A broker, the names in the topics, and how much is sent.
 
     `run` tells one run's events from another's. `masks`: send masks too. `frames_per_second`: at most so many
-    frames messages (and as many masks messages) a second; None sends as many as the broker takes. The
+    frames messages (and as many masks messages) a second; None sends as many as the broker takes. `spool`:
+    the file that events wait in, one for each camera of each broker; None keeps them in memory only. The
     password is in no `repr`, and `url` has it masked.
     """
 
@@ -44,6 +48,7 @@ class MqttTarget:
     run: str
     masks: bool
     frames_per_second: float | None
+    spool: Path | None
 
     @property
     def availability_topic(self) -> str:
@@ -58,13 +63,18 @@ def parse_target(
 ) -> MqttTarget:
     """The target that a URL names: `mqtt[s]://[user[:password]@]host[:port][/prefix][?parameters]`.
 
-    The parameters are node, camera, masks (1 or 0) and frames_per_second. User and password come from
+    The parameters are node, camera, masks (1 or 0), frames_per_second and spool (a folder, or off; by default
+    in KEEPSIGHT_STATE, or else the user's folder for state). User and password come from
     KEEPSIGHT_MQTT_USERNAME and KEEPSIGHT_MQTT_PASSWORD where the URL has none; in the URL, special characters
     are percent-encoded. Raises SinkError for anything that is not as described.
     """
     parts, host, port = _split(url)
     given = _parameters(parts)
     shown = redact(url)
+    prefix = "/".join(_name(shown, "prefix", level) for level in _levels(parts))
+    node = _name(shown, "node", given.get("node") or node or _host_name())
+    camera = _name(shown, "camera", given.get("camera") or camera or "camera")
+    folder = _spool_folder(shown, given.get("spool"), environment)
     return MqttTarget(
         url=shown,
         host=host,
@@ -72,12 +82,13 @@ def parse_target(
         tls=parts.scheme == "mqtts",
         username=_secret(parts.username, environment.get(USERNAME_VARIABLE)),
         password=_secret(parts.password, environment.get(PASSWORD_VARIABLE)),
-        prefix="/".join(_name(shown, "prefix", level) for level in _levels(parts)),
-        node=_name(shown, "node", given.get("node") or node or _host_name()),
-        camera=_name(shown, "camera", given.get("camera") or camera or "camera"),
+        prefix=prefix,
+        node=node,
+        camera=camera,
         run=run or secrets.token_hex(6),
         masks=_flag(shown, given.get("masks", "0")),
         frames_per_second=_rate(shown, given.get("frames_per_second")),
+        spool=folder and folder / _spool_name(f"{host}:{port}/{prefix}/{node}", camera),
     )
 
 
@@ -135,7 +146,27 @@ def _name(url: str, what: str, name: str) -> str:
 
 
 def _host_name() -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", socket.gethostname()) or "keepsight"
+    return _plain(socket.gethostname()) or "keepsight"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name)
+
+
+def _spool_folder(url: str, given: str | None, environment: Mapping[str, str]) -> Path | None:
+    if given == "":
+        raise SinkError(f"{url}: spool= is empty: name a folder, or off")
+    if given is not None:
+        return None if given == "off" else Path(given)
+    if state := environment.get(STATE_VARIABLE):
+        return Path(state) / "mqtt"
+    return Path(environment.get("XDG_STATE_HOME") or "~/.local/state") / "keepsight" / "mqtt"
+
+
+def _spool_name(place: str, camera: str) -> str:
+    """A file name that no camera of another broker, prefix or node has."""
+    digest = hashlib.sha256(f"{place}/{camera}".encode()).hexdigest()
+    return f"{_plain(camera)[:40]}-{digest[:12]}.sqlite"
 
 
 def _flag(url: str, text: str) -> bool:

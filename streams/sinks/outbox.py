@@ -2,38 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
+import math
 from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ..messages import RunState, Status
+from ..messages import EventMessage, RunState, Status, event_id, event_message
 from ..types import Event, FrameRef, Result, SourceStatus
 
 EVENT_CAPACITY = 10_000
-"""Events kept while the broker is away; past it the oldest are dropped and counted."""
+"""Events that may wait for the broker; past it the oldest are dropped and counted."""
 STATUS_SECONDS = 10.0
 
 
 class NumberedEvent(NamedTuple):
-    """An event and its place among all events of the run, from 0."""
+    """An event to be sent, and its place among all that wait, those of earlier runs included."""
 
-    sequence: int
-    event: Event
+    number: int
+    message: EventMessage
 
 
 class Outbox:
-    """Events in order, at most `capacity`, and of results the newest. `dropped` counts events given up."""
+    """Events in order, at most `capacity`, and of results the newest. `dropped` counts events given up.
 
-    def __init__(self, capacity: int = EVENT_CAPACITY) -> None:
+    `source` (node, camera, run) begins the events' ids. Events from number `released` on are not sent yet.
+    `changed` is set whenever an event comes or goes.
+    """
+
+    def __init__(self, source: Sequence[str], capacity: int = EVENT_CAPACITY) -> None:
         self.dropped = 0
+        self.released: float = math.inf
+        self.changed = asyncio.Event()
+        self.after = 0
+        """The number of the event that comes next."""
+        self._source = tuple(source)
         self._events: deque[NumberedEvent] = deque(maxlen=capacity)
         self._newest: Result | None = None
+        self._told: frozenset[Event] = frozenset()
         self._sequence = 0
 
+    def restore(self, events: Iterable[NumberedEvent]) -> None:
+        """Put in, before all others, the events that an earlier run did not get rid of."""
+        for event in events:
+            self._append(event)
+
     def put(self, result: Result) -> None:
+        """Take a result's events, but those that the one before told already, and the result."""
         for event in result.events:
-            self.dropped += len(self._events) == self._events.maxlen
-            self._events.append(NumberedEvent(self._sequence, event))
-            self._sequence += 1
+            if event not in self._told:
+                name = event_id(self._source, self._sequence)
+                self._append(NumberedEvent(self.after, event_message(event, name, published=0.0)))
+                self._sequence += 1
+        self._told = frozenset(result.events)
         self._newest = result
 
     @property
@@ -42,22 +64,40 @@ class Outbox:
         return len(self._events)
 
     @property
+    def first(self) -> int:
+        """The number of the oldest event that waits, or else of the next to come."""
+        return self._events[0].number if self._events else self.after
+
+    @property
     def has_result(self) -> bool:
         return self._newest is not None
 
-    def next_event(self) -> NumberedEvent | None:
-        """The oldest event; it stays until it is `sent`."""
-        return self._events[0] if self._events else None
+    def next_events(self, limit: int) -> list[NumberedEvent]:
+        """The oldest events that are released, at most so many; each stays until it is `sent`."""
+        oldest = itertools.islice(self._events, limit)
+        return [event for event in oldest if event.number < self.released]
+
+    def since(self, number: int, limit: int) -> list[NumberedEvent]:
+        """The events from `number` on, oldest first, at most so many."""
+        newest = itertools.takewhile(lambda event: event.number >= number, reversed(self._events))
+        return list(newest)[::-1][:limit]
 
     def sent(self, event: NumberedEvent) -> None:
         """Remove an event, unless it was dropped while it was on its way."""
         if self._events and self._events[0] is event:
             self._events.popleft()
+            self.changed.set()
 
     def take_result(self) -> Result | None:
         """The newest result not yet taken."""
         result, self._newest = self._newest, None
         return result
+
+    def _append(self, event: NumberedEvent) -> None:
+        self.dropped += len(self._events) == self._events.maxlen
+        self._events.append(event)
+        self.after = event.number + 1
+        self.changed.set()
 
 
 class Pace:

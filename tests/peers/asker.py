@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-PATIENCE_SECONDS = 20
+PATIENCE_SECONDS = 60
 
 
 class Asker:
@@ -23,7 +24,9 @@ class Asker:
         self.correlations: list[bytes | None] = []
         self._camera = camera
         self._topics = (f"{camera}/ack", f"{camera}/frames", f"{camera}/events", *more)
-        self._client = aiomqtt.Client("127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5)
+        self._client = aiomqtt.Client(
+            "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, timeout=PATIENCE_SECONDS
+        )
 
     async def __aenter__(self) -> Self:
         await self._client.__aenter__()
@@ -52,12 +55,22 @@ class Asker:
         """The next message whose topic ends so and that is `wanted`; all that is heard is kept in `heard`."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             async for message in self._client.messages:
-                topic, said = message.topic.value, json.loads(message.payload)
-                self.heard.append((topic, said))
-                self.correlations.append(getattr(message.properties, "CorrelationData", None))
+                topic, said = self._hear(message)
                 if topic.endswith(topic_end) and wanted(said):
                     return said
         raise AssertionError("the connection has ended")
+
+    async def rest(self) -> None:
+        """Hears what is still to be heard before the connection is lost."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with suppress(aiomqtt.MqttError):
+                async for message in self._client.messages:
+                    self._hear(message)
+
+    def _hear(self, message: aiomqtt.Message) -> tuple[str, dict[str, Any]]:
+        self.heard.append((message.topic.value, json.loads(message.payload)))
+        self.correlations.append(getattr(message.properties, "CorrelationData", None))
+        return self.heard[-1]
 
     async def answer(self, request_id: str | None) -> dict[str, Any]:
         return await self.until("/ack", lambda said: said["request_id"] == request_id)

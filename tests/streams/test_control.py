@@ -80,7 +80,7 @@ def test_a_mask_is_said_as_in_masks_messages() -> None:
         ("correct", '{"box": [0, 0, 1, 1]}', "object_id: is required"),
         ("forget", "{}", "object_id: is required"),
         ("forget", '{"object_id": 1.5}', "object_id: must be a valid integer"),
-        ("forget", '{"object_id": 99999999999}', "object_id: must be less than or equal to 65535"),
+        ("forget", '{"object_id": 99999999999}', "object_id: must be less than or equal to 32768"),
         ("reset", '{"request_id": 5}', "request_id: must be a valid string, not 5"),
         ("reset", '{"request_id": ""}', "request_id: must have at least 1 character"),
         ("reset", '{"everything": true}', "everything: unknown key 'everything'"),

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import structlog
-from structlog.typing import EventDict, WrappedLogger
 
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import open_sink
@@ -21,6 +19,7 @@ from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.sinks.outbox import STATUS_SECONDS
 from keepsight.streams.types import SourceStatus
+from tests.logs import Log
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
 from .results import result
@@ -28,41 +27,9 @@ from .results import result
 CAMERA = "keepsight/n/cam/c"
 
 
-class Log:
-    """All that is logged, and a way to wait until something is."""
-
-    def __init__(self) -> None:
-        self.entries: list[EventDict] = []
-        self._news = asyncio.Event()
-
-    def __call__(self, logger: WrappedLogger, method: str, entry: EventDict) -> EventDict:
-        self.entries.append({**entry, "level": method})
-        self._news.set()
-        raise structlog.DropEvent
-
-    @property
-    def warnings(self) -> list[str]:
-        return [entry["event"] for entry in self.entries if entry["level"] == "warning"]
-
-    async def warned(self) -> None:
-        async with asyncio.timeout(10):
-            while not self.warnings:
-                self._news.clear()
-                await self._news.wait()
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    captured = Log()
-    before = structlog.get_config()
-    structlog.configure(processors=[captured])
-    yield captured
-    structlog.configure(**before)
-
-
 def mqtt_sink(port: int, *, more: str = "") -> MqttSink:
     """A sink on a broker of this machine that tries again at once, or nearly."""
-    target = parse_target(f"mqtt://127.0.0.1:{port}/?node=n&camera=c{more}", run="r", environment={})
+    target = parse_target(f"mqtt://127.0.0.1:{port}/?node=n&camera=c{more}", run="r")
     return MqttSink(target, backoff=Backoff(shortest=0.02, longest=0.1))
 
 
@@ -92,9 +59,11 @@ async def test_a_run_is_announced_and_its_events_and_frames_are_heard_in_order(t
 @needs_mosquitto
 async def test_events_have_qos_1_and_frames_qos_0_and_neither_is_kept(tmp_path: Path) -> None:
     async with Mosquitto(tmp_path) as broker:
-        async with Subscriber(broker.port, f"{CAMERA}/#") as subscriber, mqtt_sink(broker.port) as sink:
-            await sink.write(result(0, events=("new",)))
-            live = {message.topic: message.qos for message in await subscriber.until("/frames")}
+        async with Subscriber(broker.port, f"{CAMERA}/#") as subscriber:
+            async with mqtt_sink(broker.port) as sink:
+                await sink.write(result(0, events=("new",)))
+            heard = await subscriber.until("/status", "stopped")
+            live = {message.topic: message.qos for message in heard}
         async with Subscriber(broker.port, "#") as late:
             kept = {heard.topic: heard for heard in [await late.next(), await late.next()]}
     assert (live[f"{CAMERA}/events"], live[f"{CAMERA}/frames"]) == (1, 0)
@@ -112,7 +81,7 @@ async def test_a_node_is_online_as_long_as_one_of_its_cameras_is(tmp_path: Path)
     async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "+/+/availability") as subscriber:
         async with mqtt_sink(broker.port) as staying:
             await subscriber.until("/availability", "online")
-            target = parse_target(f"mqtt://127.0.0.1:{broker.port}/?node=n&camera=other", environment={})
+            target = parse_target(f"mqtt://127.0.0.1:{broker.port}/?node=n&camera=other")
             async with MqttSink(target):
                 await subscriber.until("/availability", "online")
             await subscriber.until("/availability", "stopped")
@@ -192,7 +161,7 @@ async def test_no_event_is_lost_when_the_broker_dies_in_the_middle(tmp_path: Pat
             await broker.start()
             async with Subscriber(broker.port, "#") as subscriber:
                 await sink.write(result(50, events=("end",)))
-                heard = await subscriber.until("/frames", '"index":50')
+                heard = await subscriber.until("/events", '"kind":"end"')
         assert sink.undelivered == 0
     again = [message.json["event_id"] for message in heard if message.topic.endswith("/events")]
     assert again[-1] == "n/c/r/50"
@@ -220,7 +189,7 @@ async def test_events_from_before_the_broker_was_there_are_delivered_in_order(tm
 
 async def test_a_broker_that_is_not_there_delays_nothing_and_is_said_once(log: Log) -> None:
     made = [result(index, events=("update",) if index < 7 else ()) for index in range(300)]
-    async with mqtt_sink(free_port()) as sink:
+    async with mqtt_sink(free_port(), more="&spool=off") as sink:
         began = time.monotonic()
         for one in made:
             await sink.write(one)

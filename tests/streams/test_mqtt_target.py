@@ -50,6 +50,7 @@ def test_a_url_says_where_and_how_much() -> None:
         "mqtt://user:secret@host/?frames_per_second=0",
         "mqtt://user:secret@host/?frames_per_second=nan",
         "mqtt://user:secret@host/?colour=red",
+        "mqtt://user:secret@host/?spool=",
     ],
 )
 def test_a_url_that_makes_no_sense_is_refused_in_one_line_without_its_password(url: str) -> None:
@@ -58,6 +59,25 @@ def test_a_url_that_makes_no_sense_is_refused_in_one_line_without_its_password(u
     assert "\n" not in str(refused.value)
     assert "secret" not in str(refused.value)
     assert "cret" not in str(refused.value)
+
+
+def test_events_wait_in_a_file_for_each_camera_of_each_broker() -> None:
+    urls = ("mqtt://a", "mqtt://b", "mqtt://a:1884", "mqtts://a", "mqtt://a/x", "mqtt://a?node=n")
+    files = {parse_target(url, camera=camera).spool for url in urls for camera in ("door", "door?", "door!")}
+    assert len(files) == 18
+    assert parse_target("mqtt://a?camera=door").spool == parse_target("mqtt://user:pw@a", camera="door").spool
+
+
+def test_where_events_wait_is_the_users_to_say() -> None:
+    def folder(url: str, **environment: str) -> str:
+        spool = parse_target(url, environment=environment).spool
+        return "" if spool is None else str(spool.parent)
+
+    assert folder("mqtt://a?spool=/var/events", KEEPSIGHT_STATE="/state") == "/var/events"
+    assert folder("mqtt://a?spool=off", KEEPSIGHT_STATE="/state") == ""
+    assert folder("mqtt://a", KEEPSIGHT_STATE="/state", XDG_STATE_HOME="/xdg") == "/state/mqtt"
+    assert folder("mqtt://a", XDG_STATE_HOME="/xdg") == "/xdg/keepsight/mqtt"
+    assert folder("mqtt://a") == "~/.local/state/keepsight/mqtt"
 
 
 def test_two_sinks_never_share_event_ids() -> None:

@@ -7,31 +7,60 @@ from keepsight.streams.types import SourceStatus
 
 from .results import result
 
+SOURCE = ("n", "c", "r")
+
 
 def test_an_outbox_that_is_full_drops_the_oldest_events_and_counts_them() -> None:
-    outbox = Outbox(capacity=3)
+    outbox = Outbox(SOURCE, capacity=3)
     for index in range(5):
         outbox.put(result(index, events=("update",)))
     kept = []
-    while (item := outbox.next_event()) is not None:
-        kept.append((item.sequence, item.event.frame))
+    for item in outbox.next_events(9):
+        kept.append((item.number, item.message.event_id, item.message.index))
         outbox.sent(item)
-    assert kept == [(2, (0, 2)), (3, (0, 3)), (4, (0, 4))]
+    assert kept == [(2, "n/c/r/2", 2), (3, "n/c/r/3", 3), (4, "n/c/r/4", 4)]
     assert outbox.dropped == 2
 
 
 def test_an_event_that_is_dropped_on_its_way_does_not_take_the_next_one_with_it() -> None:
-    outbox = Outbox(capacity=1)
+    outbox = Outbox(SOURCE, capacity=1)
     outbox.put(result(0, events=("new",)))
-    on_its_way = outbox.next_event()
-    assert on_its_way is not None
+    (on_its_way,) = outbox.next_events(9)
     outbox.put(result(1, events=("end",)))
     outbox.sent(on_its_way)
     assert outbox.waiting == 1
 
 
+def test_events_are_held_back_until_they_are_released() -> None:
+    outbox = Outbox(SOURCE)
+    outbox.released = 0
+    outbox.put(result(0, events=("new", "update")))
+    assert outbox.next_events(9) == []
+    outbox.released = 1
+    (first,) = outbox.next_events(9)
+    outbox.sent(first)
+    assert outbox.next_events(9) == []
+    assert [item.number for item in outbox.since(0, 9)] == [1]
+
+
+def test_events_of_an_earlier_run_come_first_and_keep_their_ids() -> None:
+    earlier, outbox = Outbox(("n", "c", "before")), Outbox(SOURCE)
+    earlier.put(result(8, events=("lost", "end")))
+    outbox.restore(earlier.since(1, 9))
+    outbox.put(result(0, events=("new",)))
+    waiting = outbox.since(0, 9)
+    assert [(item.number, item.message.event_id) for item in waiting] == [(1, "n/c/before/1"), (2, "n/c/r/0")]
+
+
+def test_an_event_that_is_told_again_with_the_end_of_the_run_is_the_same_event() -> None:
+    outbox = Outbox(SOURCE)
+    outbox.put(result(5, events=("lost",)))
+    outbox.put(result(5, events=("lost", "end")))
+    assert [item.message.kind for item in outbox.since(0, 9)] == ["lost", "end"]
+
+
 def test_an_outbox_keeps_the_newest_result() -> None:
-    outbox = Outbox()
+    outbox = Outbox(SOURCE)
     outbox.put(result(0))
     outbox.put(result(1))
     taken = outbox.take_result()

@@ -26,7 +26,8 @@ from .train import train
 EPILOG = (
     "Exit codes: 0 done, 1 failed while running, 2 what was typed or configured is wrong, "
     "130 interrupted by Ctrl-C. Environment: KEEPSIGHT_CACHE is the folder for weights, "
-    "HF_HUB_OFFLINE=1 forbids to fetch them, KEEPSIGHT_DEBUG=1 shows traces."
+    "HF_HUB_OFFLINE=1 forbids to fetch them, KEEPSIGHT_STATE is the folder for events that wait for a "
+    "broker, KEEPSIGHT_DEBUG=1 shows traces."
 )
 INTERRUPTED = (130, 143)
 
