@@ -43,10 +43,20 @@ class Outbox:
         self._told: frozenset[Event] = frozenset()
         self._sequence = 0
 
-    def restore(self, events: Iterable[NumberedEvent]) -> None:
-        """Put in, before all others, the events that an earlier run did not get rid of."""
+    def restore(self, events: Iterable[NumberedEvent]) -> int:
+        """Put in, before all others, what an earlier run did not get rid of; the number after that.
+
+        Only while nothing is released: events that came meanwhile get new numbers.
+        """
+        mine = [event.message for event in self._events]
+        self._events.clear()
+        self.after = 0
         for event in events:
             self._append(event)
+        after = self.after
+        for message in mine:
+            self._append(NumberedEvent(self.after, message))
+        return after
 
     def put(self, result: Result) -> None:
         """Take a result's events, but those that the one before told already, and the result."""

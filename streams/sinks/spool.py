@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,8 +21,10 @@ log = structlog.get_logger(__name__)
 
 MAX_BYTES = 2**26
 """What a spool may hold, several times what EVENT_CAPACITY events need; past it the disk counts as full."""
+OPENING_SECONDS = 10.0
+"""A disk that takes longer to open a file is done without for the whole run."""
 PATIENCE_SECONDS = 1.0
-"""A disk that takes longer for a few kilobytes is not waited for."""
+"""A disk that takes longer for a few kilobytes is not waited for this time."""
 FAREWELL_SECONDS = 0.3
 _AT_A_TIME = 500
 _PAGE_BYTES = 4096
@@ -87,7 +90,7 @@ def _at_home(path: Path) -> Path:
 class Spooler:
     """Keeps a spool like an outbox, in a thread of its own: `async with Spooler(Spool(path), outbox, news)`.
 
-    Entering puts what an earlier run left at the head of the outbox. An event is released to be sent once it
+    First what an earlier run left is put at the head of the outbox. An event is released to be sent once it
     is on disk. Where the disk fails that is said once and events are released without; writing is tried again
     with each new event. `news` is set whenever events were released.
     """
@@ -98,7 +101,8 @@ class Spooler:
         self._news = news
         self._url = url
         self._worker = Worker(f"mqtt spool {url}", stop_seconds=FAREWELL_SECONDS)
-        self._writing: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._opened = False
         self._written = 0  # events before this number were written
         self._cleared = 0  # and those before this one removed again
         self._said_failing = False
@@ -109,29 +113,23 @@ class Spooler:
         return max(0, self._written - self._outbox.first)
 
     def check(self) -> None:
-        """Raises what a fault of its own raised while it wrote."""
-        if self._writing is not None and self._writing.done():
-            self._writing.result()
+        """Raises what a fault of its own raised."""
+        if self._keeping is not None and self._keeping.done():
+            self._keeping.result()
 
     async def __aenter__(self) -> Self:
         await self._worker.__aenter__()
-        try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
-                left = await self._worker.run(self._spool.open)
-        except FAILURES as error:
-            self._complain(error)
-            return self
-        self._outbox.restore(self._readable(left))
-        self._written = self._outbox.released = self._outbox.after
-        self._writing = asyncio.create_task(self._write_all(), name=f"mqtt spool {self._url}")
+        self._outbox.released = 0
+        self._keeping = asyncio.create_task(self._keep(), name=f"mqtt spool {self._url}")
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        assert self._keeping is not None
+        self._keeping.cancel()
         try:
-            if self._writing is not None:
-                self._writing.cancel()
+            if self._opened:
                 await self._catch_up(FAREWELL_SECONDS)
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await self._worker.run(self._spool.close)
@@ -140,7 +138,17 @@ class Spooler:
         finally:
             await self._worker.__aexit__(None, None, None)
 
-    async def _write_all(self) -> None:
+    async def _keep(self) -> None:
+        try:
+            async with asyncio.timeout(OPENING_SECONDS):
+                left = await self._worker.run(self._spool.open)
+        except FAILURES as error:
+            self._complain(error)
+            self._release(math.inf)
+            return
+        self._written = self._outbox.restore(self._readable(left))
+        self._opened = True
+        self._release(self._written)
         while True:
             self._outbox.changed.clear()
             await self._catch_up(PATIENCE_SECONDS)
@@ -162,7 +170,7 @@ class Spooler:
             self._written = added[-1].number + 1 if added else max(self._written, first)
             self._release(self._written)
 
-    def _release(self, number: int) -> None:
+    def _release(self, number: float) -> None:
         self._outbox.released = max(self._outbox.released, number)
         self._news.set()
 

@@ -46,10 +46,11 @@ def test_events_are_held_back_until_they_are_released() -> None:
 def test_events_of_an_earlier_run_come_first_and_keep_their_ids() -> None:
     earlier, outbox = Outbox(("n", "c", "before")), Outbox(SOURCE)
     earlier.put(result(8, events=("lost", "end")))
-    outbox.restore(earlier.since(1, 9))
     outbox.put(result(0, events=("new",)))
-    waiting = outbox.since(0, 9)
-    assert [(item.number, item.message.event_id) for item in waiting] == [(1, "n/c/before/1"), (2, "n/c/r/0")]
+    assert outbox.restore(earlier.since(1, 9)) == 2
+    outbox.put(result(1, events=("end",)))
+    waiting = [(item.number, item.message.event_id) for item in outbox.since(0, 9)]
+    assert waiting == [(1, "n/c/before/1"), (2, "n/c/r/0"), (3, "n/c/r/1")]
 
 
 def test_an_event_that_is_told_again_with_the_end_of_the_run_is_the_same_event() -> None:

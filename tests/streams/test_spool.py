@@ -155,6 +155,7 @@ async def test_a_place_that_cannot_be_written_is_said_once_and_stops_no_event(
     async with Keeper(Spool(tmp_path / place), events) as keeper:
         for index in range(10):
             events.put(result(index, events=("update",)))
+        await keeper.released(10)
         assert len(sent(events)) == 10
         assert keeper.kept == 0
     assert log.warnings == SAID
@@ -171,6 +172,7 @@ async def test_an_event_that_cannot_be_read_is_left_out(tmp_path: Path, log: Log
     spool.close()
     again = outbox()
     async with Keeper(Spool(tmp_path / "a.sqlite"), again) as keeper:
+        await keeper.released(3)
         assert sent(again) == ["n/c/r/0", "n/c/r/2"]
     assert log.warnings == ["an event on disk cannot be read and is left out"]
 
