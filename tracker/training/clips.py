@@ -36,14 +36,16 @@ class Clip:
 class ClipSettings:
     """frames T; size (H, W); most objects as targets; and chances in [0, 1].
 
-    twin: look-alikes beside an object; rider: a small thing that it carries; calm: slow motion in the whole
-    clip; excursion: an object that leaves and returns; whole_photo: a background with objects of its own.
+    twin: look-alikes beside an object; crossing: of a look-alike that passes in front of it; rider: a small
+    thing that it carries; calm: slow motion in the whole clip; excursion: an object that leaves and returns;
+    whole_photo: a background with objects of its own.
     """
 
     frames: int
     size: tuple[int, int]
     objects: int
     twin: float = 0.5
+    crossing: float = 0.3
     rider: float = 0.35
     calm: float = 0.65
     excursion: float = 0.25
@@ -122,8 +124,10 @@ def pasted_layers(
         if name != DISTRACTOR and random.random() < settings.rider:
             layers[-1] = with_rider(layers[-1], library.cutout(random), next(names), random)
         if random.random() < settings.twin:
-            twins = beside(layers[-1], place, names, random)
-            layers += [paste(*twin, pace, settings, random) for twin in twins]
+            for picture, ids, near in beside(layers[-1], place, names, random):
+                layers.append(paste(picture, ids, near, pace, settings, random))
+                if random.random() < settings.crossing:
+                    layers[-1] = crossing(layers[-1], place, random)
     return layers
 
 
@@ -168,6 +172,15 @@ def with_rider(layer: Layer, thing: Array, name: int, random: np.random.Generato
     picture[window] = np.where(solid, thing, picture[window])
     ids[window] = np.where(solid[..., 0], name, ids[window])
     return replace(layer, picture=picture, ids=ids)
+
+
+def crossing(layer: Layer, place: tuple[float, float], random: np.random.Generator) -> Layer:
+    """The layer, passing `place` (x, y) on its way: as far beyond it at the end as it is before it in the
+    first frame, or up to half as far again."""
+    way = (np.array(place) - layer.motion.centre[0]) * random.uniform(1.5, 2.5)
+    passed = np.linspace(0, 1, len(layer.motion.centre)).reshape(-1, 1) * way
+    centre = np.asarray(layer.motion.centre + passed, np.float32)
+    return replace(layer, motion=replace(layer.motion, centre=centre))
 
 
 def random_place(size: tuple[int, int], random: np.random.Generator) -> tuple[float, float]:

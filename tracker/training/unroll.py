@@ -3,6 +3,7 @@ back."""
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -103,7 +104,8 @@ def laid_out(frames: int, conditioning: int, recent: int) -> list[int]:
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     """The mask as drift would have it: with this chance for each object, a blob is added or a part taken
-    away, and with the same chance the whole grows a little wider or narrower."""
+    away, with the same chance the whole grows a little wider or narrower, and with half of it all that lies
+    beyond a line through the mask is lost, as when something has passed in front of it."""
     n, h, w = logits.shape
     centre, radius = draw(random, logits, n, 2), 0.03 + 0.12 * draw(random, logits, n)
     rows, columns = (torch.arange(side, device=logits.device) / side for side in (h, w))
@@ -113,7 +115,25 @@ def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     hit = (draw(random, logits, n) < chance)[:, None, None] & blob
     value = torch.where(draw(random, logits, n) < 0.5, 6.0, -6.0)
     edge = EDGE * (2 * draw(random, logits, n) - 1) * (draw(random, logits, n) < chance)
-    return torch.where(hit, value[:, None, None], logits + edge[:, None, None])
+    drifted = torch.where(hit, value[:, None, None], logits + edge[:, None, None])
+    cut = (draw(random, logits, n) < chance / 2)[:, None, None] & beyond_a_line(logits, random)
+    return torch.where(cut, -6.0, drifted)
+
+
+def beyond_a_line(logits: Tensor, random: torch.Generator) -> Tensor:
+    """One side of a line through each mask, (N, H, W) bool: a tenth to two thirds of its extent along a
+    direction. Nothing of masks that are empty."""
+    n, h, w = logits.shape
+    angle = 2 * math.pi * draw(random, logits, n)
+    rows, columns = (torch.arange(side, device=logits.device, dtype=logits.dtype) for side in (h, w))
+    along = (
+        rows.view(1, h, 1) * angle.sin()[:, None, None] + columns.view(1, 1, w) * angle.cos()[:, None, None]
+    )
+    inside = logits > 0
+    low = along.masked_fill(~inside, math.inf).amin((1, 2))
+    high = along.masked_fill(~inside, -math.inf).amax((1, 2))
+    share = 0.1 + 0.57 * draw(random, logits, n)
+    return (along > (high - share * (high - low))[:, None, None]) & inside.any(2).any(1)[:, None, None]
 
 
 def rough(truth: Tensor, random: torch.Generator) -> Tensor:
