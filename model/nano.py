@@ -24,12 +24,14 @@ from .nano_memory import (
     NOTHING_ALIKE,
     LocalRead,
     Motion,
+    Places,
     PointerRead,
     ValueEncoder,
     held_frames,
     optical_flow,
     read,
 )
+from .nano_places import carried
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
@@ -50,6 +52,7 @@ class Nano(nn.Module):
         self.pointer_read = PointerRead(config.pointer)
         self.object_pointer = ObjectPointer(config)
         self.decoder = NanoDecoder(config)
+        self.stay = nn.Parameter(torch.full((2,), -1.2))
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def fuse(self) -> None:
@@ -134,11 +137,11 @@ class Nano(nn.Module):
     ) -> list[Tensor]:
         """Values (N, value, h, w) and (N, fine_value, 2h, 2w) of this very frame, read in it."""
         fine_key, key = (seen_by(level, image_of).unsqueeze(1) for level in features.levels[3:5])
-        held = held_frames(image_of, torch.zeros_like(image_of).unsqueeze(1))
+        held = held_frames(image_of, torch.zeros_like(image_of).unsqueeze(1), 1)
         fine_query, query = features.levels[3:5]
         return [
-            read(query, key, value.unsqueeze(1), held, 1)[0],
-            read(fine_query, fine_key, fine_value.unsqueeze(1), held, 1)[0],
+            read(query, key, value.unsqueeze(1), held)[0],
+            read(fine_query, fine_key, fine_value.unsqueeze(1), held)[0],
         ]
 
     def candidates(self, features: ImageFeatures, image_of: Tensor, prompts: ImagePrompts) -> ImagePrediction:
@@ -189,10 +192,15 @@ class Nano(nn.Module):
     ) -> Evidence:
         """What was remembered of N objects, read in this frame."""
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
-        held, trusted = held_frames(image_of, memory.written), self.layout.conditioning
-        first, every = read(features.levels[4], keys, values, held, trusted)
-        fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, trusted)
+        held = held_frames(image_of, memory.written, self.layout.conditioning)
         last = memory.logits.sigmoid().unsqueeze(1)
+        come = carried(values[:, :, -4:].mean(2), last)
+        sharpness = self.image_encoder.position_sharpness, self.image_encoder.fine_position_sharpness
+        places, fine_places = (
+            Places(come, sharp.exp(), stay) for sharp, stay in zip(sharpness, self.stay.exp(), strict=True)
+        )
+        first, every = read(features.levels[4], keys, values, held, places)
+        fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, fine_places)
         moved = self.moved(motion, last, image_of)
         return Evidence(
             trusted=first,

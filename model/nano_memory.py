@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -12,6 +13,7 @@ from .flow import doubled, refined, warped
 from .layers import averaged
 from .memory import EMPTY
 from .nano_config import NanoConfig
+from .nano_places import Shift, shifts
 from .video_predictor import ImageFeatures, seen_by
 
 PLACES = 256
@@ -71,65 +73,85 @@ class ValueEncoder(nn.Module):
 
 class Held(NamedTuple):
     """A remembered frame and who remembers it: image, which of the B images is of its stream; rows and slots:
-    (P,) int64, the objects and their slots; counts: whether it is there at all, (1,), None where that is
-    known."""
+    (P,) int64, the objects and their slots; trusted: whether they were prompted in it; counts: whether it is
+    there at all, (1,), None where that is known."""
 
     image: int
     rows: Tensor
     slots: Tensor
+    trusted: bool
     counts: Tensor | None = None
 
 
-def held_frames(image_of: Tensor, written: Tensor) -> list[Held]:
-    """Every frame that some object remembers, once: image_of (N,), written (N, M). In a compiled graph, which
+def held_frames(image_of: Tensor, written: Tensor, trusted: int) -> list[Held]:
+    """Every frame that some object remembers, once for those who were prompted in it (it is in one of their
+    first `trusted` slots), and once for the others: image_of (N,), written (N, M). In a compiled graph, which
     must not depend on what they are, every slot of every object, all of one image."""
     if torch.compiler.is_compiling():
         places = [(row, slot) for row in range(written.shape[0]) for slot in range(written.shape[1])]
-        one = [(torch.tensor([row]), torch.tensor([slot])) for row, slot in places]
-        return [Held(0, row, slot, written[row, slot] != EMPTY) for row, slot in one]
-    holders: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        return [
+            Held(0, torch.tensor([row]), torch.tensor([slot]), slot < trusted, written[row, slot] != EMPTY)
+            for row, slot in places
+        ]
+    holders: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
     for row, (image, frames) in enumerate(zip(image_of.tolist(), written.tolist(), strict=True)):
         for slot, frame in enumerate(frames):
             if frame != EMPTY:
-                holders.setdefault((image, frame), []).append((row, slot))
+                holders.setdefault((image, frame, slot < trusted), []).append((row, slot))
     found = []
-    for (image, _), places in holders.items():
+    for (image, _, prompted), places in holders.items():
         rows, slots = torch.tensor(places, device=written.device).unbind(1)
-        found.append(Held(image, rows, slots))
+        found.append(Held(image, rows, slots, prompted))
     return found
 
 
+class Places(NamedTuple):
+    """How N objects see the places of the frames they were prompted in. carried: (N, M, 2), see
+    `nano_places.carried`; sharpness: of positions in keys; stay: the weight of places where they were, beside
+    1 of where they would be; both scalars."""
+
+    carried: Tensor
+    sharpness: Tensor
+    stay: Tensor
+
+
 def read(
-    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], trusted: int
+    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None = None
 ) -> tuple[Tensor, Tensor]:
     """Attention from every place of a frame to every remembered place of the same stream.
 
     query (B, K, h, w); keys (N, M, K * c, ...) and values (N, M, V * c, ...), c the places kept in each
-    place: what was read in the first `trusted` slots, and in all, (N, V, h, w) each. Keys come from the image
-    alone, so a frame's weights are computed once, for all objects that remember it. They carry their own
-    temperature, and all have the same length, which bounds the exponent. Exponents reach far: weights are
-    computed in float32, whatever the dtype.
+    place: what was read in the frames that are trusted, and in all, (N, V, h, w) each. Keys come from the
+    image alone, so a frame's weights are computed once, for all objects that remember it; with `places`, each
+    object then shifts those of trusted frames. Keys carry their own temperature, and all have the same
+    length, which bounds the exponent. Exponents reach far: weights are computed in float32, whatever the
+    dtype.
     """
     with torch.autocast(query.device.type, enabled=False):
-        first, every = read_in_float32(query.float(), keys, values, held, trusted)
+        first, every = read_in_float32(query.float(), keys, values, held, places)
     return first.to(values.dtype), every.to(values.dtype)
 
 
 def read_in_float32(
-    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], trusted: int
+    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None
 ) -> tuple[Tensor, Tensor]:
     """As `read`, of a query that is float32."""
     batch, width, h, w = query.shape
     bound = (query.square().sum(1, keepdim=True).detach() - LARGEST_EXPONENT).clamp(min=0)
     query = torch.cat((query, -bound), dim=1).view(batch, width + 1, h * w)
+    factor = math.isqrt(keys.shape[2] // width)
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
     sums = query.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
-    for image, rows, slots, counts in held:
+    for image, rows, slots, trusted, counts in held:
         key, shown = (with_ones(x.float()) for x in (keys[rows[0], slots[0]], values[rows, slots]))
-        found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
+        if trusted and places is not None:
+            shift = shifts(places.carried[rows, slots], places.sharpness, (h, w), factor)
+            found = weighted_apart(query[image], key, shown, shift, places.stay, w)
+        else:
+            found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
         found = found if counts is None else found * counts
-        sums = sums.index_put((rows, (slots >= trusted).long()), found, accumulate=True)
+        sums = sums.index_put((rows, torch.full_like(rows, not trusted)), found, accumulate=True)
     first, others = sums.unbind(1)
     return mean_read(first, (h, w)), mean_read(first + others, (h, w))
 
@@ -146,6 +168,21 @@ def weighted(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
     """
     found = [values @ (key.T @ some).exp_() for some in torch.split(query, PLACES, dim=1)]
     return torch.cat(found, dim=1)
+
+
+def weighted_apart(
+    query: Tensor, key: Tensor, values: Tensor, shift: Shift, stay: Tensor, width: int
+) -> Tensor:
+    """As `weighted`, for values (P, V, places) of objects that each shift the weights, of a query (K, q) that
+    has `width` places a line: (P, V, q)."""
+    lines = max(1, PLACES // width)
+    found = []
+    for i, some in enumerate(torch.split(query, lines * width, dim=1)):
+        weights = (key.T @ some).exp()
+        found.append(
+            torch.stack([v @ shift.apply(weights, p, i * lines, stay) for p, v in enumerate(values)])
+        )
+    return torch.cat(found, dim=2)
 
 
 def mean_read(sums: Tensor, size: tuple[int, int]) -> Tensor:

@@ -34,7 +34,7 @@ def attended(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor) -> Ten
 @pytest.mark.parametrize("sharpness", [1.0, 20.0, 70.0])
 def test_weights_shared_between_objects_read_what_each_would_alone(sharpness: float) -> None:
     query, keys, values = scene(sharpness)
-    first, every = read(query, keys, values, held_frames(IMAGE_OF, WRITTEN), TRUSTED)
+    first, every = read(query, keys, values, held_frames(IMAGE_OF, WRITTEN, TRUSTED))
     early = torch.arange(WRITTEN.shape[1]) < TRUSTED
     for row, image in enumerate(IMAGE_OF):
         there = WRITTEN[row] != EMPTY
@@ -46,16 +46,17 @@ def test_weights_shared_between_objects_read_what_each_would_alone(sharpness: fl
 
 
 def test_a_frame_is_read_once_for_all_who_remember_it() -> None:
-    held = held_frames(IMAGE_OF, WRITTEN)
-    assert [(frame.image, frame.rows.tolist(), frame.slots.tolist()) for frame in held] == [
-        (0, [0, 1], [0, 0]),
-        (0, [0, 1, 3], [2, 2, 1]),
-        (0, [0, 3], [3, 2]),
-        (1, [2], [0]),
-        (1, [2], [1]),
-        (1, [2], [2]),
-        (1, [2], [3]),
-        (0, [3], [0]),
+    held = held_frames(IMAGE_OF, WRITTEN, TRUSTED)
+    assert [(frame.image, frame.rows.tolist(), frame.slots.tolist(), frame.trusted) for frame in held] == [
+        (0, [0, 1], [0, 0], True),
+        (0, [0, 1], [2, 2], False),
+        (0, [0, 3], [3, 2], False),
+        (1, [2], [0], True),
+        (1, [2], [1], True),
+        (1, [2], [2], False),
+        (1, [2], [3], False),
+        (0, [3], [0], True),
+        (0, [3], [1], True),
     ]
 
 
@@ -63,10 +64,10 @@ def test_a_frame_is_read_once_for_all_who_remember_it() -> None:
 def test_bfloat16_loses_what_it_cannot_hold_and_no_more(autocast: bool) -> None:
     """Exponents are not rounded: only the inputs and the result are."""
     query, keys, values = (x.bfloat16() for x in scene(70.0))
-    held = held_frames(IMAGE_OF, WRITTEN)
+    held = held_frames(IMAGE_OF, WRITTEN, TRUSTED)
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        found = read(query, keys, values, held, TRUSTED)
-    exact = read(query.float(), keys.float(), values.float(), held, TRUSTED)
+        found = read(query, keys, values, held)
+    exact = read(query.float(), keys.float(), values.float(), held)
     for ours, theirs in zip(found, exact, strict=True):
         assert ours.dtype == torch.bfloat16
         torch.testing.assert_close(ours.float(), theirs, rtol=2**-8, atol=1e-3)
