@@ -57,13 +57,13 @@ class MLP(nn.Module):
         return out
 
 
-def averaged(x: Tensor, side: int) -> Tensor:
-    """The mean of x (B, C, h, w) over squares of `side`, a power of two. For a map of one channel on a CPU
-    `avg_pool2d` takes five times as long."""
+def averaged(maps: Tensor, side: int) -> Tensor:
+    """The means of maps (B, C, h, w) over squares of `side`, a power of two: (B, C, h / side, w / side). For
+    a map of one channel on a CPU `avg_pool2d` takes five times as long."""
     while side > 1:
-        x = F.interpolate(x, scale_factor=0.5, mode="bilinear")
+        maps = F.interpolate(maps, scale_factor=0.5, mode="bilinear")
         side //= 2
-    return x
+    return maps
 
 
 def sine_waves(channels: int) -> Tensor:

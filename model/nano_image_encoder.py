@@ -82,7 +82,7 @@ class NanoImageEncoder(nn.Module):
         needs, at stride 1. The product of two keys is their matching logit."""
         brightness = detail(images)
         images = torch.addcmul(-self.mean / self.std, images, 1 / self.std)
-        small = averaged(images, 4)
+        colours = averaged(images, 4)
         x2 = self.stem[:2](images)
         x4, x8, x16, x32 = self.backbone(self.stem[2:](x2))
         coarse = self.lateral16(x16) + F.interpolate(self.lateral32(x32), size=x16.shape[-2:], mode="nearest")
@@ -91,7 +91,11 @@ class NanoImageEncoder(nn.Module):
         middle = self.merge8(middle.relu_()).relu_()
         fine = self.lateral4(x4) + F.interpolate(self.from8(middle), size=x4.shape[-2:], mode="nearest")
         fine = fine.relu_()
-        keys = (self.fine_keys(middle, averaged(small, 2)), self.keys(coarse), self.finest_keys(fine, small))
+        keys = (
+            self.fine_keys(middle, averaged(colours, 2)),
+            self.keys(coarse),
+            self.finest_keys(fine, colours),
+        )
         return fine, middle, coarse, *keys, self.detail(x2), brightness
 
     def backbone(self, x: Tensor) -> list[Tensor]:
@@ -102,15 +106,20 @@ class NanoImageEncoder(nn.Module):
         return outputs
 
     def keys(self, coarse: Tensor) -> Tensor:
-        """What each place looks like (unit length, times a learned sharpness) and, weakly, where it is."""
+        """What each place looks like (unit length, times a learned sharpness) and, weakly, where it is: from
+        coarse (B, coarse, H/16, W/16) to (B, key, H/16, W/16)."""
         return self.placed(self.key(coarse), self.key_sharpness, self.position_sharpness)
 
-    def finest_keys(self, fine: Tensor, images: Tensor) -> Tensor:
-        look = self.finest_key(torch.cat((fine, images), dim=1))
+    def finest_keys(self, fine: Tensor, colours: Tensor) -> Tensor:
+        """From fine (B, fine, H/4, W/4) and the image's normalised colours there (B, 3, H/4, W/4) to
+        (B, finest_key, H/4, W/4), all of one length."""
+        look = self.finest_key(torch.cat((fine, colours), dim=1))
         return F.normalize(look, dim=1) * (0.5 * self.finest_sharpness).exp()
 
-    def fine_keys(self, middle: Tensor, images: Tensor) -> Tensor:
-        look = self.fine_key(torch.cat((middle, images), dim=1))
+    def fine_keys(self, middle: Tensor, colours: Tensor) -> Tensor:
+        """From middle (B, middle, H/8, W/8) and the image's normalised colours there (B, 3, H/8, W/8) to
+        (B, fine_key, H/8, W/8), the last four of which tell the position."""
+        look = self.fine_key(torch.cat((middle, colours), dim=1))
         return self.placed(look, self.fine_sharpness, self.fine_position_sharpness)
 
     def placed(self, look: Tensor, sharpness: Tensor, position_sharpness: Tensor) -> Tensor:

@@ -182,6 +182,19 @@ class Worker:
         self._calls.put(lambda: _settle(outcome, lambda: function(*args, **kwargs)))
         return await asyncio.wrap_future(outcome)
 
+    async def run_announced(
+        self, begun: asyncio.Event, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """As `run`; `begun` is set when the thread has come to the call: others may have been before it."""
+        loop = asyncio.get_running_loop()
+
+        def announced() -> T:
+            with contextlib.suppress(RuntimeError):  # the event loop has been closed
+                loop.call_soon_threadsafe(begun.set)
+            return function(*args, **kwargs)
+
+        return await self.run(announced)
+
     def _work(self, loop: asyncio.AbstractEventLoop) -> None:
         while (call := self._calls.get()) is not None:
             call()

@@ -28,7 +28,7 @@ SEED = 0
 INT8 = "int8"
 """Weights of the heavy parts in int8, everything else in float32."""
 NANO_STEP = 32
-"""The side of Nano's input is a multiple of this."""
+"""Both sides of Nano's input are multiples of this, the stride of its coarsest features."""
 
 
 def load_predictor(engine: Engine) -> Nano | Sam2:
@@ -64,18 +64,25 @@ def configuration(name: str) -> ModelConfig:
 
 
 def sized(config: ModelConfig, side: int | None) -> ModelConfig:
-    """`config` for an input of about `side`² pixels; as it is where None."""
+    """`config` for an input of `side`² pixels; as it is where None. Nano, which gives each frame sides of its
+    own, takes any; raises ConfigError where SAM 2's grids would not fit."""
     if side is None:
         return config
-    step = config.size_step if isinstance(config, Sam2Config) else NANO_STEP
-    if side % step:
-        near = max(step, round(side / step) * step)
-        raise ConfigError(f"--size {side}: must be a multiple of {step}, for example {near}")
     match config:
         case NanoConfig():
             return replace(config, image_side=side)
         case Sam2Config():
+            if side % config.size_step:
+                raise ConfigError(f"--size {side}: {fitting(config, side)}")
             return replace(config, image_size=side)
+
+
+def fitting(config: Sam2Config, side: int) -> str:
+    """Which sides are allowed, with those next to `side`."""
+    step, usual = config.size_step, config.image_size
+    below = side // step * step
+    near = f"{below} or {below + step}" if below >= step else f"{step}"
+    return f"this model takes multiples of {step}, for example {near}; {usual} is its own"
 
 
 def with_weights(name: str, config: ModelConfig, given: Path | None) -> Nano | Sam2:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -19,7 +19,7 @@ from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceErr
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.types import Command, Event, Frame, Refusal, Result
 
-from .looking_ahead import one_ahead
+from .looking_ahead import Due, one_ahead
 from .prompts import Cue, check_masks, due
 from .summary import Meter, Summary
 from .validation import ConfigError
@@ -43,9 +43,9 @@ DRAIN_GRACE = 0.8
 class Session(Protocol):
     """One stream's fold: its state, and the model's threads that step it."""
 
-    def spare(self) -> float | None:
-        """When preparing the next frame should begin, in seconds from the begin of a step, for it to be done
-        as that step ends; None where there is nothing to prepare."""
+    def when_due(self, frame: Frame) -> Due | None:
+        """Waits until the frame after `frame`, which is stepped next, should be prepared, to be ready as that
+        step ends; None where there is nothing to prepare. Asked once before each step."""
         ...
 
     async def prepare(self, frame: Frame) -> None:
@@ -116,15 +116,18 @@ async def results(
     last: Result | None = None
     fault: SourceError | None = None
 
-    def spare() -> float | None:
-        seconds = session.spare() if session else None
-        return seconds if source.live or seconds is None else 0.0
+    def when(frame: Frame) -> Due | None:
+        wait = session.when_due(frame) if session else None
+        return wait if source.live or wait is None else _at_once
 
     async def prepare(frame: Frame) -> None:
         if session is not None and not stop.is_set():
             await session.prepare(frame)
 
-    async with frames(source, stop) as inbox, aclosing(one_ahead(inbox, spare, prepare)) as coming:
+    async with AsyncExitStack() as open_now:
+        inbox = await open_now.enter_async_context(frames(source, stop))
+        ahead = one_ahead(inbox, when, prepare, lambda: source.live and len(inbox) > 0)
+        coming = await open_now.enter_async_context(aclosing(ahead))
         try:
             while frame := await _next(coming, stop):
                 session = session or await _begin(frame, start, cues, stop)
@@ -145,6 +148,10 @@ async def results(
             yield _ended(last, session, () if stop.is_set() else cues)
     if fault is not None:
         raise fault
+
+
+async def _at_once() -> None:
+    pass
 
 
 async def _next(coming: AsyncGenerator[Frame], stop: asyncio.Event) -> Frame | None:

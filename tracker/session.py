@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from keepsight.model.video_predictor import VideoPredictor
@@ -9,6 +10,7 @@ from keepsight.streams.types import Command, Event, Frame, Result, Timings
 
 from .engine import ModelThreads
 from .events import finish
+from .looking_ahead import Due
 from .settings import TrackerSettings
 from .state import initial
 from .step import Encoded, encode, step
@@ -31,16 +33,22 @@ class TrackerSession:
         self._timings = Timings()
         self._prepared: tuple[tuple[Frame, Encoded], ...] = ()
         self._before: Encoded | None = None
+        self._begun = asyncio.Event()
 
-    def spare(self) -> float | None:
-        """None where nothing is tracked: frames without objects are not encoded. Asked once before each step,
-        which decides what the next frame is related to."""
-        many = len(self._state.records) >= MANY
-        self._before = self._prepared[-1][1] if many and self._prepared else None
+    def when_due(self, frame: Frame) -> Due | None:
+        """None where nothing is tracked: frames without objects are not encoded. The time to spare counts
+        from when the step begins, which with several streams is not when it is asked for."""
+        self._before = self._encoded(frame) if len(self._state.records) >= MANY else None
         if not self._state.records:
             return None
-        last = self._timings
-        return max(0.0, last.attention + last.masks + last.memory - last.encode)
+        last, self._begun = self._timings, asyncio.Event()
+        begun, spare = self._begun, max(0.0, last.attention + last.masks + last.memory - last.encode)
+
+        async def wait() -> None:
+            await begun.wait()
+            await asyncio.sleep(spare)
+
+        return wait
 
     async def prepare(self, frame: Frame) -> None:
         """Encode the frame that is stepped next."""
@@ -48,13 +56,16 @@ class TrackerSession:
         self._prepared += ((frame, encoded),)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
-        encoded = next((encoded for prepared, encoded in self._prepared if prepared is frame), None)
+        encoded, begun = self._encoded(frame), self._begun
         self._prepared = tuple(pair for pair in self._prepared if pair[0].index > frame.index)
-        self._state, result = await self._threads.tracker.run(
-            step, self._model, self._state, frame, commands, self._settings, encoded
+        self._state, result = await self._threads.tracker.run_announced(
+            begun, step, self._model, self._state, frame, commands, self._settings, encoded
         )
         self._timings = result.timings
         return result
+
+    def _encoded(self, frame: Frame) -> Encoded | None:
+        return next((encoded for prepared, encoded in self._prepared if prepared is frame), None)
 
     def finish(self, frame: Frame) -> tuple[Event, ...]:
         return finish(self._state, frame)

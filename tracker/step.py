@@ -47,9 +47,14 @@ class Encoded:
     since: ImageFeatures | None = None
 
     def after(self, previous: ImageFeatures | None) -> ImageFeatures:
-        """The features for a step after `previous`: without how they moved since another frame."""
-        known = self.features.motion is None or self.since is previous
-        return self.features if known else self.features._replace(motion=None)
+        """The features for a step after `previous`: without how they moved since another frame.
+
+        Whether it is another is told by the levels, the same tuple however the features were passed on: what
+        this gives may be a copy, which the next frame is not to take for another frame's.
+        """
+        if self.since is not None and previous is not None and self.since.levels is previous.levels:
+            return self.features
+        return self.features._replace(motion=None)
 
 
 @torch.inference_mode()

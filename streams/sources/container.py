@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -85,7 +86,7 @@ class ContainerSource(ThreadedSource):
             )
         except av.InvalidDataError:
             cause = _network_error(self._address) or (
-                "no answer, or not a video" if self.live else "not a video"
+                "no answer, or not a video" if self.live else _unread(self._address)
             )
             raise SourceError(f"{self.url}: {cause}") from None
         except av.FFmpegError as error:
@@ -246,6 +247,14 @@ def _cause(error: av.FFmpegError) -> str:
         case av.EOFError():
             return "it ends before the first picture"
     return error.strerror or str(error)
+
+
+def _unread(address: str) -> str:
+    """Why a recording cannot be opened. What an MP4 holds is told by an index, often at its end."""
+    with contextlib.suppress(OSError), Path(address).open("rb") as file:
+        if file.read(8)[4:] == b"ftyp":
+            return "its index is missing: it was cut off, and an MP4 cannot be read without; copy it again"
+    return "not a video"
 
 
 def _network_error(url: str) -> str | None:

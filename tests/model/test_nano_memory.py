@@ -31,7 +31,7 @@ def attended(query: Tensor, keys: Tensor, values: Tensor, usable: Tensor) -> Ten
     return (value @ (key.T @ query.flatten(1)).softmax(0)).unflatten(1, SIDE)
 
 
-@pytest.mark.parametrize("sharpness", [1.0, 20.0, 70.0])
+@pytest.mark.parametrize("sharpness", [1.0, 20.0, 70.0, 110.0])
 def test_weights_shared_between_objects_read_what_each_would_alone(sharpness: float) -> None:
     query, keys, values = scene(sharpness)
     first, every = read(query, keys, values, held_frames(IMAGE_OF, WRITTEN, TRUSTED))

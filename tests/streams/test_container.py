@@ -186,6 +186,14 @@ async def test_a_missing_file_is_named() -> None:
     assert await refusal("clip.mp4") == "clip.mp4: no such file"
 
 
+async def test_a_recording_without_its_index_is_said_to_be_cut_off(
+    make_clip: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole, cut = make_clip().read_bytes(), tmp_path / "cut.mp4"
+    cut.write_bytes(whole[: whole.index(b"moov")])
+    assert (await refusal(cut)).startswith(f"{cut}: its index is missing: it was cut off")
+
+
 async def test_what_is_not_a_video_is_refused_in_one_line(tmp_path: Path) -> None:
     text, empty = tmp_path / "text.mp4", tmp_path / "empty.mp4"
     text.write_text("this is not a video\n" * 50)

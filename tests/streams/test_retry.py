@@ -21,16 +21,27 @@ class Line:
         self.waiting = iter(self.sources)
         self.slept: list[float] = []
         self.statuses: list[SourceStatus] = []
+        self.news = asyncio.Event()
 
     def open(self, stall_seconds: float = 60.0) -> Reconnecting:
         return reconnecting(
             lambda: next(self.waiting),
-            on_status=self.statuses.append,
+            on_status=self.hear,
             backoff=Backoff(shortest=1.0, longest=5.0, jitter=0.5),
             stall_seconds=stall_seconds,
             sleep=self.sleep,
             chance=lambda: 0.0,
         )
+
+    def hear(self, status: SourceStatus) -> None:
+        self.statuses.append(status)
+        self.news.set()
+
+    async def told(self, state: str) -> None:
+        """Until this is the state that was reported last."""
+        while not self.statuses or self.statuses[-1].state != state:
+            self.news.clear()
+            await self.news.wait()
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -109,13 +120,16 @@ async def test_silence_is_reported_as_a_stall_and_the_connection_is_kept() -> No
     line = Line([camera(hangs=True)])
     source = line.open(stall_seconds=0.01)
     async with source:
-        for _ in range(3):
-            await anext(source)
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
-                await anext(source)
+        frames = [await anext(source) for _ in range(3)]
+        waiting = asyncio.ensure_future(anext(source))
+        async with asyncio.timeout(10):
+            await line.told("stalled")
         assert source.status == SourceStatus("stalled", "no frame for 0.01 s", 0)
+        assert not waiting.done()
         assert line.sources[0].is_open
+        waiting.cancel()
+        await asyncio.wait({waiting})
+    assert [frame.index for frame in frames] == [0, 1, 2]
     assert not line.sources[0].is_open
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from tests.tracker.command_line import BOX, Keepsight, Said
 def keepsight(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Keepsight:
-    """`keepsight("run", …)` as it would be typed, in an empty folder."""
+    """`keepsight("run", …)` as it would be typed, in an empty folder. However slow the machine, stderr tells
+    what went wrong and not how far a run is."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setattr("keepsight.tracker.cli.progress.LINE_SECONDS", math.inf)
 
     def run(*arguments: object) -> Said:
         capsys.readouterr()

@@ -44,7 +44,10 @@ def test_help_is_quick_because_it_does_not_import_torch() -> None:
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--backend", "compile"], "not part of this release"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--max-objects", "0"], "--max-objects: must be greater"),
         (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "test", "--device", "cuda:7"], "--device cuda:7"),
-        (["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "test", "--size", "100"], "multiple of 32"),
+        (
+            ["run", SCENE, *BOX, "-o", "x.jsonl", "--model", "test", "--size", "100"],
+            "multiples of 32, for example 96 or 128",
+        ),
         (["run", SCENE, "--config", "x.yaml"], "--config stands alone"),
         (["run", "--modle", "nano"], "No such option"),
         (["rum"], "No such command"),
@@ -95,6 +98,17 @@ def test_the_demo_writes_its_files_and_compares_with_the_truth(keepsight: Keepsi
     assert frames_of(tmp_path / "shown/overlay.mp4") == 10
     assert len(list((tmp_path / "shown/masks").iterdir())) == 10
     assert len(lines(tmp_path / "shown/events.jsonl")) == 10
+
+
+def test_in_a_log_a_run_says_now_and_then_how_it_is_doing(
+    track: Keepsight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keepsight.tracker.cli.progress.LINE_SECONDS", 0.0)
+    done = track(SCENE, "-o", "x.jsonl")
+    assert done.code == 0
+    told = done.err.splitlines()
+    assert told[0].startswith("main: frame 1 of 6, ")
+    assert all(line.startswith("main: frame ") for line in told)
 
 
 def test_a_mistake_of_ours_is_told_in_one_line_and_traced_when_debugging(

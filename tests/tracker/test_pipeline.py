@@ -12,6 +12,7 @@ import numpy as np
 
 from keepsight.streams.base import Sink, SinkError, SourceError
 from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
+from keepsight.tracker.looking_ahead import Due
 from keepsight.tracker.pipeline import Report, Stream, merge, results, run
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.summary import Meter
@@ -46,7 +47,7 @@ class CountingSession:
     frames: list[int] = field(default_factory=list)
     commands: list[tuple[int, Command]] = field(default_factory=list)
 
-    def spare(self) -> float | None:
+    def when_due(self, frame: Frame) -> Due | None:
         return None
 
     async def prepare(self, frame: Frame) -> None:

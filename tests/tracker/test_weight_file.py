@@ -12,7 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from keepsight.model.models import MODELS, build, outline
-from keepsight.tracker.build import load_predictor
+from keepsight.model.nano import Nano
+from keepsight.model.nano_config import NANO, NanoConfig
+from keepsight.tracker.build import load_predictor, sized
 from keepsight.tracker.config import engine
 from keepsight.tracker.validation import ConfigError
 from keepsight.tracker.weight_file import load_weights
@@ -114,5 +116,19 @@ def test_a_tensor_too_few_too_many_or_misshapen_is_refused(tmp_path: Path, state
 
 
 def test_an_input_size_that_the_perceiver_cannot_divide_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--size 384: must be a multiple of 256, for example 512"):
+    with pytest.raises(
+        ConfigError,
+        match="--size 384: this model takes multiples of 256, for example 256 or 512; 1024 is its own",
+    ):
         load_predictor(engine({"model": "edgetam", "device": "cpu", "size": 384}))
+
+
+@pytest.mark.parametrize("side", [NANO.image_side, 300, 65])
+def test_nano_takes_an_input_of_any_size(side: int) -> None:
+    config = sized(NANO, side)
+    assert isinstance(config, NanoConfig)
+    assert config.image_side == side
+    with torch.random.fork_rng():
+        found = Nano(config).input_size((720, 1280))
+    assert all(length % 32 == 0 for length in found)
+    assert 0.6 < found[0] * found[1] / side**2 < 1.5

@@ -9,6 +9,7 @@ from typing import Annotated, Any, cast
 
 import typer
 
+from ..heap import keep_heap
 from .bench import bench
 from .check import check
 from .console import complain, configure_logging, is_debugging
@@ -67,6 +68,7 @@ def options(
 
 def main() -> None:
     """The console script."""
+    keep_heap()
     code = execute(sys.argv[1:])
     if code in INTERRUPTED:
         # a thread that is still inside PyTorch or FFmpeg must not keep an interrupted process alive
