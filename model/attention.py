@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from . import blockwise_attention as blockwise
+from .layers import Linear, in_one_pass
+from .object_by_object import Each
+
 
 class Attention(nn.Module):
     """Multi-head attention of width `inner` between tokens of width `dim` and tokens of width `key_dim`."""
@@ -15,10 +19,10 @@ class Attention(nn.Module):
     def __init__(self, dim: int, inner: int, heads: int, key_dim: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.q_proj = nn.Linear(dim, inner)
-        self.k_proj = nn.Linear(key_dim or dim, inner)
-        self.v_proj = nn.Linear(key_dim or dim, inner)
-        self.out_proj = nn.Linear(inner, dim)
+        self.q_proj = Linear(dim, inner)
+        self.k_proj = Linear(key_dim or dim, inner)
+        self.v_proj = Linear(key_dim or dim, inner)
+        self.out_proj = Linear(inner, dim)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, keep: Tensor | None = None) -> Tensor:
         """query: (N, Lq, dim); key, value: (N, Lk, key_dim); keep: (N, Lk) bool, False hides a key."""
@@ -57,6 +61,7 @@ class RopeAttention(Attention):
     sin: Tensor
     key_cos: Tensor
     key_sin: Tensor
+    each: Each = map
 
     def __init__(
         self, dim: int, heads: int, queries: Rotations, keys: Rotations, key_dim: int | None = None
@@ -72,11 +77,29 @@ class RopeAttention(Attention):
     ) -> Tensor:
         """query: (N, Lq, dim); key, value: (N, S*Lk + unplaced, key_dim), Lq and Lk as rotations were given,
         the last `unplaced` tokens not rotated; keep as in `Attention`."""
-        q, k, v = self.project(query, key, value)
+        q = rotate(self.split(self.q_proj(query)), self.cos, self.sin)
+        k = self.placed(self.split(self.k_proj(key)), unplaced)
+        if keep is None and self.is_narrow(value):
+            return self.read(q, k, value)
+        return self.attend(q, k, self.split(self.v_proj(value)), keep)
+
+    def placed(self, k: Tensor, unplaced: int) -> Tensor:
+        """Keys (N, heads, S*Lk + unplaced, channels), all but the last `unplaced` rotated by their place."""
+        if not unplaced:
+            return rotate(k, self.key_cos, self.key_sin)
         placed, rest = torch.split(k, [k.shape[2] - unplaced, unplaced], dim=2)
-        placed = rotate(placed, self.key_cos, self.key_sin)
-        k = torch.cat([placed, rest], dim=2) if unplaced else placed
-        return self.attend(rotate(q, self.cos, self.sin), k, v, keep)
+        return torch.cat([rotate(placed, self.key_cos, self.key_sin), rest], dim=2)
+
+    def is_narrow(self, value: Tensor) -> bool:
+        """Whether reading before projecting saves enough to do without PyTorch's kernel."""
+        return self.heads == 1 and in_one_pass(value) and 2 * value.shape[2] <= self.v_proj.out_features
+
+    def read(self, q: Tensor, k: Tensor, value: Tensor) -> Tensor:
+        """q, k: of one head; value: (N, L, key_dim) before projection, which the mean commutes with."""
+        rows = zip(q[:, 0], k[:, 0], value, strict=True)
+        out = torch.stack([blockwise.attend(*row, self.each) for row in rows])
+        mixed: Tensor = self.out_proj(self.v_proj(out))
+        return mixed
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

@@ -185,7 +185,7 @@ def under_our_keys(weights: Mapping[str, Tensor]) -> State:
     if any(key.startswith("vision_encoder.") for key in weights):
         return reshaped(joined(renamed(one_frequency_table(weights), HUGGING_FACE)))
     some = ", ".join(sorted(weights)[:3]) or "none"
-    raise ValueError(f"not the weights of a SAM 2 network: their keys are {some}…")
+    raise ValueError(f"its tensors have other names than any SAM 2 checkpoint: {some}…")
 
 
 def name_of(converted: Converted) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import MLP
+from .layers import MLP, Linear
 from .sam2_config import PATCH_STRIDE, HieraConfig
 
 
@@ -74,8 +74,8 @@ class Block(nn.Module):
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
         self.attn = PoolingAttention(width, width_out, heads, halves=halves)
         self.norm2 = nn.LayerNorm(width_out, eps=1e-6)
-        self.mlp = MLP(width_out, 4 * width_out, width_out, activation=F.gelu)
-        self.proj = nn.Linear(width, width_out) if width != width_out else None
+        self.mlp = MLP(width_out, 4 * width_out, width_out, activation="gelu")
+        self.proj = Linear(width, width_out) if width != width_out else None
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, h, w, width) -> (B, h, w, width_out), or half of h and w."""
@@ -103,8 +103,8 @@ class PoolingAttention(nn.Module):
         super().__init__()
         self.heads = heads
         self.halves = halves
-        self.qkv = nn.Linear(width, 3 * width_out)
-        self.proj = nn.Linear(width_out, width_out)
+        self.qkv = Linear(width, 3 * width_out)
+        self.proj = Linear(width_out, width_out)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (B, h, w, width) -> (B, h, w, width_out), or half of h and w."""
@@ -121,15 +121,16 @@ class PoolingAttention(nn.Module):
 
 def halve(x: Tensor) -> Tensor:
     """The maximum of every 2 x 2 cells: (B, h, w, C) -> (B, h / 2, w / 2, C)."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).amax(dim=(2, 4))
+    x = torch.maximum(x[:, 0::2], x[:, 1::2])
+    return torch.maximum(x[:, :, 0::2], x[:, :, 1::2])
 
 
 def to_windows(x: Tensor, side: int) -> Tensor:
     """(B, h, w, C) -> (B * windows, side, side, C), zeros added below and to the right as needed."""
     b, h, w, c = x.shape
     rows, columns = -(-h // side), -(-w // side)
-    x = F.pad(x, (0, 0, 0, columns * side - w, 0, rows * side - h))
+    if (rows * side, columns * side) != (h, w):
+        x = F.pad(x, (0, 0, 0, columns * side - w, 0, rows * side - h))
     return x.view(b, rows, side, columns, side, c).transpose(2, 3).flatten(0, 2)
 
 

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .layers import Linear
 from .nano import Nano
 from .sam2 import Sam2
 
@@ -37,19 +38,20 @@ class Weights(NamedTuple):
 
 
 class Int8Linear(nn.Module):
-    """As `nn.Linear`, to about two digits."""
+    """As `nn.Linear` or our `Linear`, to about two digits."""
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
         values, self.scales, self.zeros = weights_of(layer.weight)
         self.packed = torch.ops.onednn.qlinear_prepack(values, None)
         self.bias = layer.bias
+        self.activation = layer.activation if isinstance(layer, Linear) else "none"
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (…, inputs) float32."""
         weights = self.packed, self.scales, self.zeros, self.bias
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            *to_bytes(x), *weights, 1.0, 0, torch.float32, "none", [], ""
+            *to_bytes(x), *weights, 1.0, 0, torch.float32, self.activation, [], "none"
         )
         return out
 

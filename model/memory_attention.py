@@ -6,10 +6,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from .attention import RopeAttention, rotations
-from .layers import columns_in_use, holds_everywhere, of_objects, sine_positions
+from .layers import Linear, columns_in_use, holds_everywhere, of_objects, sine_positions
 from .memory import EMPTY, Memory
 from .perceiver import remembered_rotations
 from .sam2_config import Sam2Config
@@ -61,8 +60,8 @@ class MemoryAttentionLayer(nn.Module):
         self.norm2 = nn.LayerNorm(dim)
         self.cross_attn_image = RopeAttention(dim, heads, here, remembered, config.memory_dim)
         self.norm3 = nn.LayerNorm(dim)
-        self.linear1 = nn.Linear(dim, config.attention_mlp)
-        self.linear2 = nn.Linear(config.attention_mlp, dim)
+        self.linear1 = Linear(dim, config.attention_mlp, "relu")
+        self.linear2 = Linear(config.attention_mlp, dim)
 
     def forward(self, x: Tensor, memory: MemoryTokens, image_of: Tensor | None) -> Tensor:
         """x: (B, h * w, D) of the images that `image_of` (N,) names, or of objects where that is None."""
@@ -70,7 +69,7 @@ class MemoryAttentionLayer(nn.Module):
         x = x + self.self_attn(normed, normed, normed)
         x = x if image_of is None else of_objects(x, image_of)
         x = x + self.cross_attn_image(self.norm2(x), memory.keys, memory.values, memory.keep, memory.pointers)
-        out: Tensor = x + self.linear2(F.relu(self.linear1(self.norm3(x))))
+        out: Tensor = x + self.linear2(self.linear1(self.norm3(x)))
         return out
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from .layers import LayerNorm2d, of_objects
+from .layers import LayerNorm2d, Linear, of_objects
 from .sam2_config import Sam2Config
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0
@@ -47,13 +46,13 @@ class ConvNeXtBlock(nn.Module):
         super().__init__()
         self.dwconv = nn.Conv2d(dim, dim, kernel_size=7, padding=3, groups=dim)
         self.norm = nn.LayerNorm(dim, eps=1e-6)
-        self.pwconv1 = nn.Linear(dim, 4 * dim)
-        self.pwconv2 = nn.Linear(4 * dim, dim)
+        self.pwconv1 = Linear(dim, 4 * dim, "gelu")
+        self.pwconv2 = Linear(4 * dim, dim)
         self.gamma = nn.Parameter(torch.full((dim,), 1e-6))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, D, h, w)."""
         cells = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
-        cells = self.gamma * self.pwconv2(F.gelu(self.pwconv1(cells)))
+        cells = self.gamma * self.pwconv2(self.pwconv1(cells))
         out: Tensor = x + cells.permute(0, 3, 1, 2)
         return out

@@ -7,7 +7,7 @@ a stream.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import Any, TypeVar, cast
 
@@ -18,13 +18,16 @@ from .memory import Memory
 from .video_predictor import ImageFeatures, Prediction, Prompts
 
 V = TypeVar("V", bound=Callable[..., Any])
+Each = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+"""A map, or what does the same with several threads."""
 
 
 def object_by_object(verb: V) -> V:
     """The verb, asked for each of the N objects alone where that is on a CPU.
 
-    There arithmetic is what takes time, not calls. On a GPU, where calls do, while gradients are recorded,
-    and while a network is traced, all objects are one batch, equal up to the order of sums.
+    There arithmetic is what takes time, not calls. `model.each`, a map, goes through them. On a GPU, where
+    calls take time, while gradients are recorded, and while a network is traced, all objects are one batch,
+    equal up to the order of sums.
     """
 
     @wraps(verb)
@@ -32,11 +35,13 @@ def object_by_object(verb: V) -> V:
         together = torch.is_grad_enabled() or torch.compiler.is_compiling()
         if image_of.device.type != "cpu" or together:
             return verb(model, features, image_of, *args, **kwargs)
-        said = []
-        for row in range(len(image_of)):
+
+        def alone(row: int) -> Any:
             own = [only(argument, row) for argument in args]
             named = {name: only(argument, row) for name, argument in kwargs.items()}
-            said.append(verb(model, features, image_of[row : row + 1], *own, **named))
+            return verb(model, features, image_of[row : row + 1], *own, **named)
+
+        said = list(model.each(alone, range(len(image_of))))
         return type(said[0])(*(torch.cat(fields) for fields in zip(*said, strict=True)))
 
     return cast(V, asked)

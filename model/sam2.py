@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import RopeAttention
 from .image_encoder import ImageEncoder
 from .image_predictor import ImagePrediction, ImagePrompts
 from .layers import MLP, holds_everywhere, of_objects, sine_times
@@ -17,7 +18,7 @@ from .mask_decoder import Candidates, MaskDecoder, choose
 from .memory import EMPTY, Entry, Memory, MemoryLayout, MemoryShape
 from .memory_attention import MemoryAttention, Slots, join, memory_tokens, pointer_tokens, recent_slots
 from .memory_encoder import MemoryEncoder
-from .object_by_object import object_by_object
+from .object_by_object import Each, object_by_object
 from .perceiver import Perceiver, remembered_places
 from .prompt_encoder import PADDING, PromptEncoder
 from .repvit import RepVit
@@ -36,6 +37,7 @@ class Sam2(nn.Module):
     """A `VideoPredictor`. It holds weights and nothing else; what is remembered is the caller's `Memory`."""
 
     places: Tensor
+    each: Each = map
 
     def __init__(self, config: Sam2Config) -> None:
         super().__init__()
@@ -64,6 +66,14 @@ class Sam2(nn.Module):
         """Fold what training kept apart into fewer operations. For inference only."""
         if isinstance(self.image_encoder.trunk, RepVit):
             self.image_encoder.trunk.fuse()
+
+    def share_work(self, each: Each) -> None:
+        """Let `each` go through the objects of a frame on a CPU, and, within one, through blocks of
+        attention."""
+        self.each = each
+        for module in self.modules():
+            if isinstance(module, RopeAttention):
+                module.each = each
 
     @property
     def layout(self) -> MemoryLayout:

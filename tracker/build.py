@@ -18,6 +18,7 @@ from keepsight.streams.wording import unknown
 from .backend import encode_with
 from .calibration import find_calibration
 from .config import Engine
+from .engine import TwoAtOnce
 from .settings import TrackerSettings
 from .validation import ConfigError
 from .weight_file import load_weights
@@ -41,6 +42,8 @@ def load_predictor(engine: Engine) -> Nano | Sam2:
     if engine.dtype == INT8:
         quantise(network)
     network = network.to(device=device, dtype=dtype)
+    if isinstance(network, Sam2):
+        network.share_work(TwoAtOnce())
     encode_with(engine.backend, network)
     return network
 

@@ -8,10 +8,16 @@ it, hundreds of times a frame.
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from keepsight.streams.threads import Worker
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class ModelThreads:
@@ -36,6 +42,47 @@ async def model_threads(stop_seconds: float = 1.0) -> AsyncIterator[ModelThreads
         Worker("model", stop_seconds=stop_seconds) as tracker,
     ):
         yield ModelThreads(encoder, tracker)
+
+
+class TwoAtOnce:
+    """A map whose items the calling thread and one more take turns at, each with as many of PyTorch's threads
+    as the calling one has: what comes of an item does not depend on who had it. Where those of the calling
+    thread are more than half of the cores, or the other thread is busy, it does all of them."""
+
+    def __init__(self) -> None:
+        self._other = ThreadPoolExecutor(1, "second")
+
+    def __call__(self, function: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        import torch
+
+        left = deque(enumerate(items))
+        done: dict[int, R] = {}
+        threads, grading = torch.get_num_threads(), not torch.is_inference_mode_enabled()
+
+        def work() -> None:
+            while left:
+                try:
+                    place, item = left.popleft()
+                except IndexError:  # the other one was quicker
+                    return
+                done[place] = function(item)
+
+        def help_out() -> None:
+            torch.set_num_threads(threads)
+            with torch.inference_mode(not grading):
+                work()
+
+        if len(left) < 2 or 2 * threads > cores():
+            work()
+        else:
+            helping = self._other.submit(help_out)
+            try:
+                work()
+            finally:
+                left.clear()
+                if not helping.cancel():  # it has begun
+                    helping.result()
+        return [done[place] for place in sorted(done)]
 
 
 def _keep_to_half() -> None:

@@ -142,6 +142,15 @@ class OfflineTracker:
                     progress(stepped)
         return stepped
 
+    def waiting(self) -> int:
+        """How many frames `update` would step at most, both directions together."""
+        return sum(
+            max(sweep.end(prompted) for prompted in stale.values())
+            - min(sweep.birth(prompted) for prompted in stale.values())
+            for sweep in self._sweeps
+            if (stale := self._stale(sweep))
+        )
+
     def results(self, start: int = 0, stop: int | None = None) -> Iterator[Result]:
         """Frames `start` to `stop` (the end if None) with their tracks, once `update` is done. States are
         told as the direction saw them; there are no events."""
@@ -159,12 +168,11 @@ class OfflineTracker:
 
     def _track(self, sweep: Sweep) -> Iterator[int]:
         """Bring one direction up to date, frame by frame."""
-        ends = {name: sweep.end(prompted) for name, prompted in self._prompted.items()}
-        stale = {name: self._prompted[name] for name, end in ends.items() if sweep.valid[name] < end}
+        stale = self._stale(sweep)
         if not stale:
             return
         start, state = sweep.resume(self._model, stale)
-        for frame in sweep.frames(start, max(ends[name] for name in stale)):
+        for frame in sweep.frames(start, max(map(sweep.end, stale.values()))):
             position, index = frame.index, sweep.turned(frame.index)
             prompts = [
                 self._prompt(name, shown[index])
@@ -178,6 +186,14 @@ class OfflineTracker:
             for track in result.tracks:
                 sweep.valid[track.object_id] = max(sweep.valid[track.object_id], position + 1)
             yield position
+
+    def _stale(self, sweep: Sweep) -> dict[int, Prompted]:
+        """What was shown of the objects whose tracks do not hold as far as they are wanted."""
+        return {
+            name: prompted
+            for name, prompted in self._prompted.items()
+            if sweep.valid[name] < sweep.end(prompted)
+        }
 
     def _prompt(self, object_id: int, shown: Geometry) -> Prompt:
         return Prompt(

@@ -94,7 +94,7 @@ def test_keys_and_values_of_the_perceiver_are_joined_keys_first() -> None:
 
 
 def test_the_weights_of_another_network_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"not the weights of a SAM 2 network: their keys are conv\.weight"):
+    with pytest.raises(ValueError, match=r"other names than any SAM 2 checkpoint: conv\.weight"):
         convert({"conv.weight": torch.zeros(1)})
 
 

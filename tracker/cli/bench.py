@@ -82,7 +82,8 @@ def bench_video(chosen: Engine, video: str, objects: list[int], frames: int) -> 
 def race(peer: str, chosen: Engine, objects: list[int], frames: int) -> None:
     """Print a row as soon as it is known: with many objects a frame of the peer takes a minute on a CPU."""
     from ..build import choose_device, configuration, sized
-    from ..peer import check_peer, races
+    from ..peer import check_peer
+    from ..race import races
     from .console import out
 
     config = check_peer(peer, chosen.model, sized(configuration(chosen.model), chosen.size))

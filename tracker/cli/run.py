@@ -23,6 +23,8 @@ Examples:
 `keepsight run clip.mp4 --prompt-mask first.png -o overlay.mkv`
 
 `keepsight run --config cameras.yaml`
+
+`keepsight run street.mp4 --offline --prompt "point=0.5,0.6 frame=120" --prompts corrections.jsonl -o out.mp4`
 """
 
 
@@ -41,6 +43,11 @@ PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a l
 AUTO = typer.Option(help="Find objects without prompts: off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
+OFFLINE = typer.Option(
+    "--offline",
+    help="A recording as a whole: prompts and corrections on any frame, tracked forwards and backwards; "
+    "outputs are files, without events",
+)
 CONFIG = typer.Option(metavar="FILE.yaml", help="All of this from a file")
 
 
@@ -58,6 +65,7 @@ def run(
     backend: Annotated[str | None, BACKEND] = None,
     size: Annotated[int | None, SIZE] = None,
     max_objects: Annotated[int | None, MAX_OBJECTS] = None,
+    offline: Annotated[bool, OFFLINE] = False,
     config: Annotated[Path | None, CONFIG] = None,
 ) -> int:
     """Track what you show on a stream, and send masks, identities and events where you say."""
@@ -68,12 +76,27 @@ def run(
     watched = typed(source=source, output=output, auto=auto, max_objects=max_objects)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
+    if offline:
+        return run_whole(watched | shown | engine, config)
     deployment = deployment_of(watched | shown | engine, config)
     streams = prepare(deployment)
     find_weights(deployment.model, deployment.weights)
     reports, code = run_streams(streams, deployment)
     tell(reports)
     return code
+
+
+def run_whole(given: Mapping[str, object], config: Path | None) -> int:
+    """Run a recording offline; the exit code. Raises ConfigError where one was not typed."""
+    from ..config import run_config
+    from ..validation import ConfigError
+    from .offline import run_offline
+
+    if config is not None:
+        raise ConfigError("--config stands alone: --offline is for one recording, as typed")
+    if "source" not in given:
+        raise ConfigError("nothing to run: give a SOURCE")
+    return run_offline(run_config(given))
 
 
 def deployment_of(given: Mapping[str, object], config: Path | None) -> Deployment:

@@ -1,0 +1,75 @@
+"""`keepsight run --offline`: a recording as a whole, with prompts on any frame, in both directions."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
+
+from rich.progress import Progress
+
+from keepsight.streams.threads import Worker
+
+from ..config import RunConfig
+from ..deployment import file_of, prepare
+from ..validation import ConfigError
+from .console import err, out
+from .running import Stop
+
+if TYPE_CHECKING:
+    from keepsight.model.video_predictor import VideoPredictor
+
+    from ..pipeline import Stream
+    from ..replay import Replay
+    from ..settings import TrackerSettings
+
+
+class StoppedError(Exception):
+    """Ctrl-C while frames are stepped."""
+
+
+def run_offline(config: RunConfig) -> int:
+    """Track, write, sum up; the exit code. Raises ConfigError, SourceError and SinkError."""
+    live = [url for url in config.output if file_of(url) is None]
+    if live:
+        raise ConfigError(f"--offline: writes files when all is tracked; {live[0]} is for a stream")
+    (stream,) = prepare(config.deployment())
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
+        replayed, stopped_by = asyncio.run(_run(stream, config, bar))
+    if replayed is None:
+        return 128 + stopped_by
+    out.print(
+        f"{stream.name}: {replayed.frames} frames; {replayed.stepped} were tracked, forwards and backwards",
+        markup=False,
+        soft_wrap=True,
+    )
+    return 0
+
+
+async def _run(stream: Stream, config: RunConfig, bar: Progress) -> tuple[Replay | None, int]:
+    from keepsight.streams.recording import open_recording
+
+    from ..replay import replay
+
+    stop, task = Stop(), bar.add_task("tracking", total=None)
+
+    def tell(stepped: int, total: int) -> None:
+        bar.update(task, completed=stepped, total=total)
+        if stop.signal:
+            raise StoppedError
+
+    with stop.on_signals():
+        async with Worker("model") as worker:
+            read = partial(open_recording, config.source)
+            try:
+                done = await replay(worker, partial(_load, config), read, stream.cues, stream.sinks, tell)
+            except StoppedError:
+                return None, stop.signal
+    return done, 0
+
+
+def _load(config: RunConfig) -> tuple[VideoPredictor, TrackerSettings]:
+    from ..build import calibrated, load_predictor
+    from ..settings import TrackerSettings
+
+    return load_predictor(config), calibrated(TrackerSettings(), config)
