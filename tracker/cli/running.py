@@ -61,14 +61,15 @@ class SharedModel:
         self._engine = engine
         self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
 
-    async def session(self, max_objects: int) -> Session:
+    async def session(self, max_objects: int, rewinds: bool) -> Session:
+        """A fold with room for so many objects; `rewinds`: commands may be for frames that are past."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._threads.tracker.run(_load, self._engine))
         model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
 
         await self._threads.share_cores()
-        return TrackerSession(self._threads, model, max_objects, settings)
+        return TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
 
 
 def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
@@ -95,14 +96,16 @@ async def _run_all(
         async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
             model = SharedModel(threads, engine)
             running = [
-                tasks.create_task(run(stream, _starter(model, room[stream.name]), stop.event, shown.observe))
+                tasks.create_task(
+                    run(stream, _starter(model, stream, room[stream.name]), stop.event, shown.observe)
+                )
                 for stream in streams
             ]
     return [task.result() for task in running], stop.signal
 
 
-def _starter(model: SharedModel, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
-    return lambda: asyncio.ensure_future(model.session(max_objects))
+def _starter(model: SharedModel, stream: Stream, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
+    return lambda: asyncio.ensure_future(model.session(max_objects, bool(stream.commanders)))
 
 
 def tell(reports: Sequence[Report]) -> None:
