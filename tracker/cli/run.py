@@ -18,6 +18,8 @@ Examples:
 
 `keepsight run street.mp4 --prompt "box=0.1,0.2,0.3,0.6 label=car" -o out.mp4 -o masks:out -o out.jsonl`
 
+`keepsight run rtsp://camera/main -o web://:8080`, then click on a thing at http://127.0.0.1:8080
+
 `keepsight run rtsp://camera/main --prompt "point=0.5,0.6 point=0.1,0.1,-" -o mqtt://broker/keepsight`
 
 `keepsight run clip.mp4 --prompt-mask first.png -o overlay.mkv`
@@ -28,7 +30,9 @@ Examples:
 
 SOURCE = typer.Argument(help="A file, a folder of images, rtsp://, http(s)://, /dev/video0 or test://")
 OUTPUT = typer.Option(
-    "--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX; repeatable"
+    "--output",
+    "-o",
+    help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX, web://:PORT; repeatable",
 )
 PROMPT = typer.Option(
     help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
