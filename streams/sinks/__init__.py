@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..base import Sink, SinkError, redact
+from ..encoder import SharedEncoder
 from .jsonl import JsonLinesWriter
 from .masks import MasksWriter
 from .mqtt import MqttSink
@@ -28,8 +29,12 @@ KNOWN_SINKS = (
 )
 
 
-def open_sink(url: str, *, node: str = "", camera: str = "", run: str = "") -> Sink:
+def open_sink(
+    url: str, *, node: str = "", camera: str = "", run: str = "", encoder: SharedEncoder | None = None
+) -> Sink:
     """The sink that `url` names, not yet entered.
+
+    Live video comes from `encoder`, which all sinks of one stream share; without it, from one of its own.
 
     `node`, `camera` and `run` name this machine, the stream and the run in MQTT topics and event ids; the
     URL's own `node` and `camera` win. Empty: the host name, "camera", and a new name for each sink. Raises
