@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepsight.streams.base import Commander, Sink, SourceListener, redact
+from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 from keepsight.streams.types import Prompt, SourceStatus
@@ -32,7 +33,8 @@ def prepare(deployment: config.Deployment) -> list[Stream]:
 
 def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, WebServer]) -> Stream:
     """One stream; its cameras share `servers` with those that were prepared before."""
-    sinks = tuple(open_sink(url, camera=name, servers=servers) for url in stream.output)
+    encoder = SharedEncoder(name)
+    sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
     source = open_source(stream.source, on_status=partial(tell, sinks))
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..base import Sink, SinkError, redact
+from ..encoder import SharedEncoder
 from .jsonl import JsonLinesWriter
 from .masks import MasksWriter
 from .mqtt import MqttSink
@@ -41,9 +42,12 @@ def open_sink(
     node: str = "",
     camera: str = "",
     run: str = "",
+    encoder: SharedEncoder | None = None,
     servers: dict[WebTarget, WebServer] | None = None,
 ) -> Sink:
     """The sink that `url` names, not yet entered.
+
+    Live video comes from `encoder`, which all sinks of one stream share; without it, from one of its own.
 
     `node`, `camera` and `run` name this machine, the stream and the run in MQTT topics and event ids; the
     URL's own `node` and `camera` win. Empty: the host name, "camera", and a new name for each sink. Cameras
@@ -55,7 +59,7 @@ def open_sink(
     if scheme in _BROKERS:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:
-        return _page(url, camera or "camera", {} if servers is None else servers)
+        return _page(url, encoder or SharedEncoder(camera or "camera"), {} if servers is None else servers)
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
     if "://" not in url and ending in _FILES:
@@ -63,12 +67,12 @@ def open_sink(
     raise SinkError(f"{redact(url)}: no such sink; there are {', '.join(KNOWN_SINKS)}")
 
 
-def _page(url: str, camera: str, servers: dict[WebTarget, WebServer]) -> Sink:
-    """One camera on the server of its page, which is made for the first. What serves it is imported here:
-    other runs do not wait for that."""
+def _page(url: str, encoder: SharedEncoder, servers: dict[WebTarget, WebServer]) -> Sink:
+    """One camera on its page, whose server is made for the first. It is imported here: other runs do not wait
+    for that."""
     from ..web.server import WebServer
     from ..web.sink import WebSink
     from ..web.target import parse_target as parse_page
 
     target = parse_page(url)
-    return WebSink(servers.setdefault(target, WebServer(target)), camera)
+    return WebSink(servers.setdefault(target, WebServer(target)), encoder)

@@ -15,7 +15,7 @@ from .live import Viewer
 from .mjpeg import stream_mjpeg
 from .news import News
 from .openapi import document
-from .pictures import SCALES
+from .pictures import PICTURED
 from .words import CamerasMessage, ErrorMessage, EventsMessage, cameras_message
 
 Answering = Callable[[web.Request, Camera], Awaitable[web.StreamResponse]]
@@ -44,7 +44,7 @@ class Api:
             post(f"{one}/{command}", self._of_camera(_asks(command)))
 
     def _say_cameras(self) -> CamerasMessage:
-        return cameras_message(list(self._cameras.values()))
+        return cameras_message(self._cameras.values())
 
     async def _openapi(self, request: web.Request) -> web.Response:
         return web.json_response(document())
@@ -100,9 +100,9 @@ async def _event_snapshot(request: web.Request, camera: Camera) -> web.Response:
 
 
 async def _mjpeg(request: web.Request, camera: Camera) -> web.StreamResponse:
-    scale = next((scale for scale in SCALES if scale == request.query.get("scale", "large")), None)
+    scale = next((scale for scale in PICTURED if scale == request.query.get("scale", "large")), None)
     if scale is None:
-        return _error(422, f"scale is one of {', '.join(SCALES)}")
+        return _error(422, f"scale is one of {', '.join(PICTURED)}")
     return await stream_mjpeg(request, camera, scale)
 
 

@@ -12,7 +12,7 @@ from ..control import COMMANDS, MESSAGES
 from ..messages import AckMessage, FramesMessage
 from .door import LoginMessage
 from .live import FromPage
-from .pictures import SCALES
+from .pictures import PICTURED
 from .words import CamerasMessage, ErrorMessage, EventsMessage, PictureMessage
 
 VERSION = "1"
@@ -66,7 +66,7 @@ def _one(name: str) -> str:
 
 
 def _paths() -> dict[str, Any]:
-    scale = {"name": "scale", "in": "query", "schema": {"enum": list(SCALES), "default": "large"}}
+    scale = {"name": "scale", "in": "query", "schema": {"enum": list(PICTURED), "default": "large"}}
     number = {"name": "object_id", "in": "path", "required": True, "schema": {"type": "integer"}}
     event = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
     login = _post("Open a session: its cookie comes back", LoginMessage, {"200": {"description": "Open"}})

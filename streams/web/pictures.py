@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -16,11 +16,14 @@ from ..threads import Worker
 from ..types import Box, Image, Mask, Result
 from .news import News
 
-Scale = Literal["large", "small"]
-"""As it is, up to `LARGE` pixels wide; or small, for many beside each other."""
-SCALES: tuple[Scale, ...] = get_args(Scale)
+Scale = Literal["large", "small", "none"]
+"""As it is, up to `LARGE` pixels wide; small, for many beside each other; or what is in it without a picture,
+for who sees it in another way."""
+
+PICTURED: tuple[Scale, ...] = ("large", "small")
 LARGE, SMALL = 1920, 480
-_QUALITY: Mapping[Scale, int] = {"large": 80, "small": 70}
+_SIZES: Mapping[Scale, tuple[int, int]] = {"large": (LARGE, 80), "small": (SMALL, 70)}
+"""Width at most, and the JPEG's quality."""
 OUTLINE_POINTS = 200
 """An outline of more corners is made coarser."""
 Outline = list[list[float]]
@@ -29,7 +32,7 @@ Outline = list[list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A frame as a viewer gets it: JPEG bytes with the overlay in them, and whose result it is.
+    """A frame as a viewer gets it: JPEG bytes with the overlay in them, or none, and whose result it is.
 
     outlines: by object id, where each object is seen, one closed line a part.
     """
@@ -84,7 +87,7 @@ class Pictures:
         task = self._drawing.get(scale)
         if task is None:
             assert self._newest is not None
-            self.encoded += 1
+            self.encoded += scale != "none"
             task = asyncio.create_task(
                 self._worker.run(draw, self._newest, self._last_boxes, scale), name=f"draw {scale}"
             )
@@ -100,9 +103,11 @@ class Pictures:
 
 def draw(result: Result, last_boxes: Mapping[int, Box], scale: Scale) -> Picture:
     """The picture of a result: with its overlay, encoded."""
-    image = shrunk(overlay(result, last_boxes), LARGE if scale == "large" else SMALL)
     outlines = {track.object_id: outlines_of(track.mask) for track in result.tracks if track.box}
-    return Picture(result, jpeg(image, _QUALITY[scale]), outlines)
+    if scale == "none":
+        return Picture(result, b"", outlines)
+    width, quality = _SIZES[scale]
+    return Picture(result, jpeg(shrunk(overlay(result, last_boxes), width), quality), outlines)
 
 
 def shrunk(image: Image, width: int) -> Image:

@@ -13,7 +13,9 @@ from aiohttp import web
 
 from ..base import SinkError
 from ..control import MAX_BYTES
+from ..encoder import SharedEncoder
 from ..threads import Worker
+from ..webrtc import whep
 from .access import Guard
 from .api import Api
 from .camera import Camera
@@ -41,6 +43,7 @@ class WebServer:
         self.news = News()
         self.port = target.port
         self.worker = Worker("page")
+        self._encoders: dict[str, SharedEncoder] = {}
         self._entered = 0
         self._opening = asyncio.Lock()
         self._exits = AsyncExitStack()
@@ -50,11 +53,12 @@ class WebServer:
         """What to type into a browser."""
         return self.target.address.removesuffix(f":{self.target.port}/") + f":{self.port}/"
 
-    def add(self, camera: Camera) -> None:
-        """Show one more camera. Raises SinkError where one of its name is there."""
+    def add(self, camera: Camera, encoder: SharedEncoder) -> None:
+        """Show one more camera, and its video. Raises SinkError where one of its name is there."""
         if camera.name in self.cameras:
             raise SinkError(f"{self.target.url}: given twice for {camera.name}")
         self.cameras[camera.name] = camera
+        self._encoders[camera.name] = encoder
 
     async def __aenter__(self) -> Self:
         async with self._opening:
@@ -80,6 +84,7 @@ class WebServer:
         application = web.Application(client_max_size=MAX_BYTES + 1)
         Door(Guard(self.target.password)).add_to(application)
         Api(self.cameras, self.news).add_to(application)
+        whep.mount(application, self._encoders)
         application.router.add_get("/", _index)
         application.router.add_static("/static/", STATIC)
         return application

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -24,8 +25,6 @@ class CameraMessage(_Said):
     size: tuple[int, int] | None
     """Height and width of its frames in pixels; null before the first."""
     status: StatusMessage
-    webrtc: bool
-    """Whether its video can be had over WebRTC, at `/whep/NAME`."""
 
 
 class CamerasMessage(_Said):
@@ -67,12 +66,6 @@ def picture_message(camera: str, picture: Picture, frames: FramesMessage) -> Pic
     )
 
 
-def cameras_message(cameras: list[Camera], webrtc: frozenset[str] = frozenset()) -> CamerasMessage:
-    return CamerasMessage(
-        cameras=[
-            CameraMessage(
-                name=camera.name, size=camera.size, status=camera.status(), webrtc=camera.name in webrtc
-            )
-            for camera in cameras
-        ]
-    )
+def cameras_message(cameras: Iterable[Camera]) -> CamerasMessage:
+    said = [CameraMessage(name=one.name, size=one.size, status=one.status()) for one in cameras]
+    return CamerasMessage(cameras=said)

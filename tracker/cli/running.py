@@ -13,9 +13,11 @@ from rich.table import Table
 
 from ..config import Deployment, Engine
 from ..engine import ModelThreads, model_threads
+from keepsight.streams.base import Page
+
 from ..pipeline import Report, Session, Stream, run
 from ..summary import Summary
-from .console import complain, out
+from .console import complain, err, out
 from .progress import Display, display
 
 if TYPE_CHECKING:
@@ -83,9 +85,15 @@ def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
 def run_streams(streams: Sequence[Stream], deployment: Deployment) -> tuple[list[Report], int]:
     """Run all streams; the reports and the exit code."""
     room = {name: stream.max_objects for name, stream in deployment.streams.items()}
+    for address in dict.fromkeys(sink.address for stream in streams for sink in pages(stream)):
+        err.print(f"open {address} and click on a thing", markup=False, soft_wrap=True)
     with display(streams) as shown:
         reports, stopped_by = asyncio.run(_run_all(streams, deployment, room, shown))
     return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
+
+
+def pages(stream: Stream) -> tuple[Page, ...]:
+    return tuple(sink for sink in stream.sinks if isinstance(sink, Page))
 
 
 async def _run_all(
