@@ -26,7 +26,7 @@ _SIZES: Mapping[Scale, tuple[int, int]] = {"large": (LARGE, 80), "small": (SMALL
 """Width at most, and the JPEG's quality."""
 OUTLINE_POINTS = 200
 """An outline of more corners is made coarser."""
-Outline = list[list[float]]
+Outline = list[float]
 """x, y, x, y, … of a closed line, in thousandths of the frame's width and height."""
 
 
