@@ -84,6 +84,10 @@ def _paths() -> dict[str, Any]:
             _CAMERA,
             scale,
         ),
+        "/whep/{camera}": _whep(),
+        "/whep/{camera}/{session}": {
+            "delete": {"summary": "End a WebRTC session", "responses": {"200": {"description": "Ended"}}}
+        },
         "/api/login": login,
         "/api/logout": {
             "post": {"summary": "End the session", "responses": {"200": {"description": "Done"}}}
@@ -98,6 +102,17 @@ def _command(name: str) -> dict[str, Any]:
     }
     call = _post(_DOING[name], MESSAGES[name], answers)
     return {**call, "parameters": [_CAMERA]}
+
+
+def _whep() -> dict[str, Any]:
+    sdp = {"application/sdp": {"schema": {"type": "string"}}}
+    answer = {
+        "summary": "Live video over WebRTC (WHEP): an offer, with its candidates, is answered",
+        "parameters": [_CAMERA],
+        "requestBody": {"required": True, "content": sdp},
+        "responses": {"201": {"description": "The answer; `Location` names the session", "content": sdp}},
+    }
+    return {"post": answer}
 
 
 def _get(summary: str, answers: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:

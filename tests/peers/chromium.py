@@ -17,15 +17,19 @@ import pytest
 from aiohttp import ClientSession, ClientWebSocketResponse
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed (apt install chromium)")
-PATIENCE_SECONDS = 90
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="Chromium is not installed (apt install chromium)"
+)
+PATIENCE_SECONDS = 180
 _SHIFT = 8
 
 
 class Chromium:
     """One tab: `async with Chromium(folder, url) as page: await page.until("document.title")`."""
 
-    def __init__(self, folder: Path, url: str, *, size: tuple[int, int] = (1280, 800), dark: bool = False) -> None:
+    def __init__(
+        self, folder: Path, url: str, *, size: tuple[int, int] = (1280, 800), dark: bool = False
+    ) -> None:
         self._folder = folder
         self._url = url
         self._size = size
@@ -82,7 +86,7 @@ class Chromium:
 
     async def _port(self) -> int:
         file = self._folder / "DevToolsActivePort"
-        while not file.exists() or not file.read_text().strip():
+        while not file.exists() or not file.read_text().strip():  # noqa: ASYNC110 - no news of a file
             await asyncio.sleep(0.05)
         return int(file.read_text().split()[0])
 
@@ -110,22 +114,26 @@ class Chromium:
 
     async def value(self, script: str) -> Any:
         """What an expression of JavaScript comes to; promises are waited for."""
-        said = await self.call(
-            "Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True
-        )
+        said = await self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in said, said["exceptionDetails"]
         return said["result"].get("value")
 
     async def until(self, script: str, seconds: float = PATIENCE_SECONDS) -> Any:
         """The first value of an expression that is true, or something."""
         async with asyncio.timeout(seconds):
-            while not (found := await self.value(script)):
+            while not (found := await self.value(script)):  # noqa: ASYNC110 - nor of a page
                 await asyncio.sleep(0.05)
         return found
 
-    async def resize(self, width: int, height: int, *, scale: float = 1, mobile: bool = False, dark: bool = False) -> None:
+    async def resize(
+        self, width: int, height: int, *, scale: float = 1, mobile: bool = False, dark: bool = False
+    ) -> None:
         await self.call(
-            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale, mobile=mobile
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=mobile,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         await self.call("Emulation.setEmulatedMedia", features=[scheme])
@@ -163,4 +171,4 @@ class Chromium:
 
     async def screenshot(self, file: Path) -> None:
         said = await self.call("Page.captureScreenshot", format="png")
-        file.write_bytes(base64.b64decode(said["data"]))
+        await asyncio.to_thread(file.write_bytes, base64.b64decode(said["data"]))

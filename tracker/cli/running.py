@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from ..config import Deployment, Engine
-from ..engine import ModelThreads, model_threads
 from keepsight.streams.base import Page
 
+from ..config import Deployment, Engine
+from ..engine import ModelThreads, model_threads
 from ..pipeline import Report, Session, Stream, run
 from ..summary import Summary
 from .console import complain, err, out
