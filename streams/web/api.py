@@ -92,10 +92,12 @@ async def _picture(request: web.Request, camera: Camera) -> web.Response:
 
 async def _object_snapshot(request: web.Request, camera: Camera) -> web.Response:
     number = request.match_info["object_id"]
+    await camera.snapshots.settled()
     return _jpeg(camera.snapshots.of_object(int(number)) if number.isdecimal() else None)
 
 
 async def _event_snapshot(request: web.Request, camera: Camera) -> web.Response:
+    await camera.snapshots.settled()
     return _jpeg(camera.snapshots.of_event(request.query.get("id", "")))
 
 

@@ -19,6 +19,8 @@ SIDE = 160
 """Their width and height in pixels, at most."""
 FRESH_SECONDS = 1.0
 """How old the picture of an object may become while it is seen."""
+SETTLE_SECONDS = 2.0
+"""How long who asks for a picture waits for those that are being cut out."""
 MOST_CUTTING = 8
 """Results that may wait to be cut from; from more, nothing is."""
 
@@ -41,8 +43,13 @@ class Snapshots:
         self._of_objects: dict[int, _View] = {}
         self._cutting: set[asyncio.Task[None]] = set()
 
+    async def settled(self) -> None:
+        """Once what was seen so far is cut out, or soon after."""
+        if self._cutting:
+            await asyncio.wait(self._cutting, timeout=SETTLE_SECONDS)
+
     def of_event(self, event_id: str) -> bytes | None:
-        """JPEG; None where nothing was to be seen, or it is kept no more."""
+        """JPEG; of an object that was hidden then, as seen last. None where there is none, or no more."""
         return self._of_events.get(event_id)
 
     def of_object(self, object_id: int) -> bytes | None:
@@ -54,8 +61,14 @@ class Snapshots:
         """Cut out each event's object, and the objects of which there is no fresh picture. Never waits."""
         now = time.monotonic()
         boxes = {track.object_id: track.box for track in result.tracks}
+        events = list(events)
+        self._keep_hidden(events, boxes)
         self._of_objects = {name: view for name, view in self._of_objects.items() if name in boxes}
-        told = {event.event_id: event.box for event in events if event.box is not None}
+        told = {
+            event.event_id: event.box
+            for event in events
+            if event.box is not None and event.event_id not in self._of_events
+        }
         due = {name: box for name, box in boxes.items() if box is not None and self._is_due(name, now)}
         if not (due or told) or len(self._cutting) >= MOST_CUTTING:
             return
@@ -68,6 +81,12 @@ class Snapshots:
     def close(self) -> None:
         for task in tuple(self._cutting):
             task.cancel()
+
+    def _keep_hidden(self, events: Iterable[EventMessage], boxes: Mapping[int, Box | None]) -> None:
+        """Of what happened to an object that is not seen now, its last picture is kept."""
+        for event in events:
+            if boxes.get(event.object_id) is None and (last := self.of_object(event.object_id)):
+                self._of_events[event.event_id] = last
 
     def _is_due(self, object_id: int, now: float) -> bool:
         view = self._of_objects.get(object_id)

@@ -223,10 +223,13 @@ function select(id) {
 }
 
 function hint() {
-  if (stage.selected !== null) return "Click adds to it, Shift-click takes away, Esc is done.";
+  const touch = matchMedia("(hover: none)").matches;
+  if (stage.selected !== null && stage.tool === "point") {
+    return touch ? "A tap adds to it; “Not this” takes away." : "Click adds to it, Shift-click takes away, Esc is done.";
+  }
   if (stage.tool === "box") return "Drag a box around the thing.";
   if (stage.tool === "remove") return "Click on the part of a track that does not belong to it.";
-  return "Click on a thing and it is tracked.";
+  return touch ? "Tap a thing and it is tracked." : "Click on a thing and it is tracked.";
 }
 
 function tool(name) {

@@ -38,7 +38,7 @@ export class Tracks extends EventTarget {
 
   #add(track) {
     const id = track.object_id;
-    const picture = element("img", { alt: "", width: 56, height: 56, class: "thumb" });
+    const picture = element("img", { alt: "", width: 56, height: 56, class: "thumb none" });
     const name = element("strong"), state = element("span", { class: "state" }), sure = element("span", { class: "sure" });
     const line = spark();
     const button = element("button", { type: "button", class: "track", "aria-pressed": "false" },
@@ -48,7 +48,7 @@ export class Tracks extends EventTarget {
     item.style.setProperty("--colour", colourOf(id));
     button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("select", { detail: id })));
     away.addEventListener("click", () => this.dispatchEvent(new CustomEvent("forget", { detail: id })));
-    picture.addEventListener("error", () => { row.fresh = performance.now() - 1600; });
+    picture.addEventListener("load", () => picture.classList.remove("none"));
     const row = { item, picture, name, state, sure, line, button, history: [], fresh: -Infinity, camera: this.#camera };
     this.#rows.set(id, row);
     $("tracks").append(item);
@@ -109,13 +109,9 @@ export class Events {
 
 function entry(camera, event, several) {
   const when = new Date(event.captured * 1000);
-  const picture = element("img", { alt: "", width: 44, height: 44, class: "thumb", loading: "lazy" });
+  const picture = element("img", { alt: "", width: 44, height: 44, class: "thumb none" });
   const address = `/api/cameras/${camera}/event.jpg?id=${encodeURIComponent(event.event_id)}`;
-  let tries = 3; // it is cut out a moment after the event is told
-  picture.addEventListener("error", () => {
-    if (--tries > 0) setTimeout(() => { picture.src = `${address}&try=${tries}`; }, 600);
-    else picture.classList.add("none");
-  });
+  picture.addEventListener("load", () => picture.classList.remove("none"));
   picture.src = address;
   const item = element("li", { "data-event": event.event_id, "data-kind": event.kind, "data-object": event.object_id },
     picture,
