@@ -18,6 +18,7 @@ let large = null; // the name of the large camera
 let video = null; // its WebRTC session, where it has one
 let told = new Map(); // what is in frames that WebRTC shows, by name
 let newest = null; // the newest message of the large camera
+let mirrored = 0; // when its tile was drawn last
 let later = 0; // when WebRTC is tried again
 
 // What comes from the server.
@@ -53,6 +54,10 @@ function take(message) {
   newest = message;
   told.set(key(message.frames), message);
   if (told.size > KEPT) told.delete(told.keys().next().value);
+  if (video?.shows && stage.frame && key(stage.frame) === key(message.frames)) {
+    stage.know(message.frames.tracks, message.outlines); // the video was faster
+    shown(message);
+  }
   tracks.update(large, message.frames.tracks, stage.selected);
   if (stage.selected && !message.frames.tracks.some(({ object_id }) => object_id === stage.selected)) select(null);
   document.title = message.frames.tracks.length ? `(${message.frames.tracks.length}) ${large} · Keepsight` : `${large} · Keepsight`;
@@ -80,6 +85,10 @@ function shownByVideo(session, frame) {
   stage.show(element, element.videoWidth, element.videoHeight, frame, message?.frames.tracks ?? [], message?.outlines ?? {});
   if (message && key(message.frames) === key(frame)) shown(message);
   else veil("");
+  if (performance.now() - mirrored > 500) {
+    mirrored = performance.now();
+    tiles.mirror(large, element);
+  }
 }
 
 /** The last message about a frame not after this one. */

@@ -53,6 +53,11 @@ export class Stage extends EventTarget {
     canvas.getContext("2d").drawImage(source, 0, 0, width, height);
     this.frame = frame;
     canvas.dataset.frame = `${frame.epoch}/${frame.index}`;
+    this.know(tracks, outlines);
+  }
+
+  /** What is in the frame that is shown. */
+  know(tracks, outlines) {
     this.tracks = tracks;
     this.outlines = outlines;
     this.redraw();

@@ -30,6 +30,15 @@ export class Tiles extends EventTarget {
     bitmap.close();
   }
 
+  /** Show what is large in its tile, too. */
+  mirror(name, video) {
+    const tile = this.#tiles.get(name);
+    if (!tile || !video.videoWidth) return;
+    const width = 320, height = Math.round((320 * video.videoHeight) / video.videoWidth);
+    if (tile.canvas.width !== width || tile.canvas.height !== height) Object.assign(tile.canvas, { width, height });
+    tile.canvas.getContext("2d").drawImage(video, 0, 0, width, height);
+  }
+
   #add(name) {
     const canvas = element("canvas", { width: 320, height: 180, "aria-hidden": "true" });
     const state = element("span", { class: "chip" }), count = element("span", { class: "count" });
