@@ -14,15 +14,20 @@ from .container import ContainerSource
 from .image_folder import ImageFolderSource
 from .live import http, rtsp, video4linux
 from .synthetic import SyntheticSource
+from .webrtc import WhepSource, WhipSource, whip_listener
 
 SCHEMES: dict[str, Callable[[str, float], Source]] = {
     "rtsp": rtsp,
     "rtsps": rtsp,
     "http": http,
     "https": http,
+    "whep": WhepSource,
+    "wheps": WhepSource,
     "test": lambda url, timeout_seconds: SyntheticSource(url),
 }
 """From a URL's scheme to the source it names, given the URL and a time-out in seconds."""
+PUBLISHED = "whip-server"
+"""The scheme of what does not wait for us: others come and publish."""
 
 
 def open_source(
@@ -37,6 +42,9 @@ def open_source(
     opened again for ever, and `on_status` is told how it does. `SourceError` for what does not exist or is
     not known.
     """
+    if url.startswith(f"{PUBLISHED}://"):
+        listener = whip_listener(url)
+        return reconnecting(lambda: WhipSource(url, listener), on_status=on_status, around=listener)
     make = _constructor(url)
     source = make(url, timeout_seconds)
     if source.live and not isinstance(source, SyntheticSource):
@@ -48,7 +56,7 @@ def _constructor(url: str) -> Callable[[str, float], Source]:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         scheme = _scheme(url)
         if scheme not in SCHEMES:
-            known = ", ".join(f"{name}://" for name in SCHEMES)
+            known = ", ".join(f"{name}://" for name in (*SCHEMES, PUBLISHED))
             raise SourceError(
                 f"{redact(url)}: unknown scheme {scheme}; "
                 f"known: {known}, a file, a folder of images, /dev/video*"
