@@ -129,9 +129,7 @@ class _Player:
         self._playing: asyncio.Task[None] | None = None
         writer.transport.set_write_buffer_limits(high=_MOST_BUFFERED)
         connection: socket.socket = writer.get_extra_info("socket")
-        connection.setsockopt(
-            socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BUFFERED
-        )
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BUFFERED)
 
     async def serve(self) -> None:
         """Until the player leaves. Raises ConnectionError, and TimeoutError for who says or takes nothing."""

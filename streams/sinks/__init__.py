@@ -8,7 +8,7 @@ from pathlib import Path
 from ..base import Sink, SinkError, redact
 from ..encoder import SharedEncoder
 from .jsonl import JsonLinesWriter
-from .live import LIVE, LiveVideoSink
+from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
 from .mqtt import MqttSink
 from .mqtt_target import parse_target
@@ -27,7 +27,7 @@ KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
     *(f"{scheme}://HOST/PREFIX" for scheme in _BROKERS),
-    "rtsp-server://[HOST]:PORT/NAME",
+    *KNOWN_LIVE,
 )
 
 
@@ -46,7 +46,7 @@ def open_sink(
     ending = Path(url).suffix.lower()
     if scheme in _BROKERS:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
-    if scheme in LIVE:
+    if scheme in LIVE and rest.strip("/"):
         shared = encoder or SharedEncoder(camera or "camera")
         return LiveVideoSink(url, shared, LIVE[scheme](url, shared))
     if scheme in _FOLDERS and rest:

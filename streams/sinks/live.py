@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +13,7 @@ from ..encoder import SharedEncoder
 from ..listening import parse_listening
 from ..rtsp.server import RtspService
 from ..types import Result
+from .services import Hls, Push, WhipPush
 
 Service = AbstractAsyncContextManager[object]
 """Reads the encoder's units while it is entered. Entering may raise SinkError."""
@@ -50,5 +52,31 @@ def rtsp_server(url: str, encoder: SharedEncoder) -> Service:
         raise SinkError(str(error)) from None
 
 
-LIVE: dict[str, Callable[[str, SharedEncoder], Service]] = {"rtsp-server": rtsp_server}
+def push(format_: str, options: dict[str, str]) -> Callable[[str, SharedEncoder], Service]:
+    """Publishing to a server that speaks one of FFmpeg's protocols."""
+    return lambda url, encoder: Push(url, encoder, format_, options)
+
+
+def hls(url: str, encoder: SharedEncoder) -> Service:
+    """`hls:DIR`."""
+    return Hls(Path(url.partition(":")[2]), encoder)
+
+
+_RTSP = push("rtsp", {"rtsp_transport": "tcp"})
+_RTMP = push("flv", {"flvflags": "no_duration_filesize"})
+LIVE: dict[str, Callable[[str, SharedEncoder], Service]] = {
+    "rtsp-server": rtsp_server,
+    "rtsp": _RTSP,
+    "rtsps": _RTSP,
+    "rtmp": _RTMP,
+    "rtmps": _RTMP,
+    "whip": WhipPush,
+    "whips": WhipPush,
+    "hls": hls,
+}
 """From a URL's scheme to the service it names."""
+KNOWN_LIVE = (
+    "rtsp-server://[HOST]:PORT/NAME",
+    *(f"{scheme}://HOST/PATH" for scheme in ("rtsp", "rtmp", "whip")),
+    "hls:DIR",
+)

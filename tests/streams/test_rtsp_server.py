@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keepsight.streams.base import Sink, SinkError
+from keepsight.streams.base import SinkError
 from keepsight.streams.encoder import SharedEncoder, Unit
 from keepsight.streams.h264 import nal_units
 from keepsight.streams.rtsp import server as rtsp
@@ -24,29 +24,9 @@ from keepsight.streams.rtsp.rtp import MOST_PAYLOAD, Packetizer, fragments
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 
-from .results import result
+from .filming import SIZE, filming
 
 NeedProgram = Callable[[str], str]
-SIZE = (120, 160)
-
-
-@asynccontextmanager
-async def filming(*sinks: Sink, size: tuple[int, int] = SIZE, rate: float = 25) -> AsyncIterator[None]:
-    """Writes results to the sinks until the block is left."""
-
-    async def film() -> None:
-        for index in range(1_000_000):
-            made = result(index, size=size)
-            await asyncio.gather(*(sink.write(made) for sink in sinks))
-            await asyncio.sleep(1 / rate)
-
-    task = asyncio.create_task(film())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 @asynccontextmanager
@@ -218,7 +198,7 @@ async def test_a_player_that_stops_reading_is_let_go_and_hurts_nobody(
     async with (
         asyncio.timeout(60),
         open_sink(f"rtsp-server://{url}", encoder=encoder) as sink,
-        filming(sink, size=(480, 640)),
+        filming(sink, size=(480, 640), noisy=True),
         Client(unused_tcp_port, receive_buffer=5000) as stuck,
         Client(unused_tcp_port) as quick,
     ):
