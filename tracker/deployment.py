@@ -28,7 +28,9 @@ def prepare(deployment: config.Deployment) -> list[Stream]:
 def prepare_stream(name: str, stream: config.Stream) -> Stream:
     encoder = SharedEncoder(name)
     sinks = tuple(open_sink(url, camera=name, encoder=encoder) for url in stream.output)
-    source = open_source(stream.source, on_status=partial(tell, sinks))
+    source = open_source(
+        stream.source, on_status=partial(tell, sinks), realtime=stream.realtime, loop=stream.loop
+    )
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)

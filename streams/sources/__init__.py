@@ -12,13 +12,17 @@ from ..retry import reconnecting
 from ..types import SourceStatus
 from .container import ContainerSource
 from .image_folder import ImageFolderSource
-from .live import http, rtsp, video4linux
+from .live import http, rtmp, rtsp, udp, video4linux
+from .played import Played
 from .synthetic import SyntheticSource
 from .webrtc import WhepSource, WhipSource, whip_listener
 
 SCHEMES: dict[str, Callable[[str, float], Source]] = {
     "rtsp": rtsp,
     "rtsps": rtsp,
+    "rtmp": rtmp,
+    "rtmps": rtmp,
+    "udp": udp,
     "http": http,
     "https": http,
     "whep": WhepSource,
@@ -35,13 +39,17 @@ def open_source(
     *,
     timeout_seconds: float = 10.0,
     on_status: Callable[[SourceStatus], None] | None = None,
+    realtime: bool = False,
+    loop: bool = False,
 ) -> Source:
     """The source that a URL or a path names; nothing is opened before `async with`.
 
     A file, a folder of images, `/dev/video0`, or a URL with one of `SCHEMES`. What is live and can fail is
-    opened again for ever, and `on_status` is told how it does. `SourceError` for what does not exist or is
-    not known.
+    opened again for ever, and `on_status` is told how it does. A recording is played at its own rate with
+    `realtime`, and over and over with `loop`. `SourceError` for what does not exist or is not known.
     """
+    if realtime or loop:
+        return _played(url, timeout_seconds, realtime, loop)
     if url.startswith(f"{PUBLISHED}://"):
         listener = whip_listener(url)
         return reconnecting(lambda: WhipSource(url, listener), on_status=on_status, around=listener)
@@ -50,6 +58,13 @@ def open_source(
     if source.live and not isinstance(source, SyntheticSource):
         return reconnecting(lambda: make(url, timeout_seconds), on_status=on_status)
     return source
+
+
+def _played(url: str, timeout_seconds: float, realtime: bool, loop: bool) -> Source:
+    make = _constructor(url)
+    if make is not _on_disk:
+        raise SourceError(f"{redact(url)}: only files and folders of images can be looped or in real time")
+    return Played(lambda: make(url, timeout_seconds), realtime=realtime, loop=loop)
 
 
 def _constructor(url: str) -> Callable[[str, float], Source]:
