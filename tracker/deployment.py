@@ -35,7 +35,9 @@ def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, We
     """One stream; its cameras share `servers` with those that were prepared before."""
     encoder = SharedEncoder(name)
     sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
-    source = open_source(stream.source, on_status=partial(tell, sinks))
+    source = open_source(
+        stream.source, on_status=partial(tell, sinks), realtime=stream.realtime, loop=stream.loop
+    )
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)

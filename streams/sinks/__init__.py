@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..base import Sink, SinkError, redact
 from ..encoder import SharedEncoder
 from .jsonl import JsonLinesWriter
+from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
 from .mqtt import MqttSink
 from .mqtt_target import parse_target
@@ -33,6 +34,7 @@ KNOWN_SINKS = (
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
     *(f"{scheme}://HOST/PREFIX" for scheme in _BROKERS),
     f"{_PAGE}://:PORT",
+    *KNOWN_LIVE,
 )
 
 
@@ -60,6 +62,9 @@ def open_sink(
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:
         return _page(url, encoder or SharedEncoder(camera or "camera"), {} if servers is None else servers)
+    if scheme in LIVE and rest.strip("/"):
+        shared = encoder or SharedEncoder(camera or "camera")
+        return LiveVideoSink(url, shared, LIVE[scheme](url, shared))
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
     if "://" not in url and ending in _FILES:

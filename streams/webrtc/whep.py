@@ -32,7 +32,8 @@ from aiortc import RTCDataChannel, RTCPeerConnection, RTCSessionDescription
 
 from ..encoder import SharedEncoder
 from . import peer
-from .peer import MOST_SDP, SDP, UnitTrack
+from .offers import read_offer
+from .peer import SDP, UnitTrack
 
 log = structlog.get_logger(__name__)
 
@@ -123,17 +124,8 @@ class _House:
 
 
 async def _offer(request: web.Request) -> str:
-    if request.content_type != SDP:
-        raise web.HTTPUnsupportedMediaType(text=f"the offer must be {SDP}\n")
-    body = await request.content.read(MOST_SDP + 1)
-    while len(body) <= MOST_SDP and (more := await request.content.read(MOST_SDP + 1 - len(body))):
-        body += more
-    if len(body) > MOST_SDP:
-        raise web.HTTPRequestEntityTooLarge(MOST_SDP, len(body))
-    offer = body.decode("utf-8", "replace")
-    if not offer.startswith("v=0"):
-        raise web.HTTPBadRequest(text="not an SDP offer\n")
-    if "m=video" not in offer or "h264/90000" not in offer.lower():
+    offer = await read_offer(request)
+    if "h264/90000" not in offer.lower():
         raise web.HTTPNotAcceptable(text="the offer has no video in H.264\n")
     return offer
 

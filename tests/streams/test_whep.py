@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,12 +15,18 @@ from aiohttp.test_utils import TestServer
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 
 from keepsight.streams.drawing import overlay
-from keepsight.streams.encoder import SharedEncoder
+from keepsight.streams.encoder import Overlay, SharedEncoder
+from keepsight.streams.types import Image, Result
 from keepsight.streams.webrtc import whep
+from tests.peers.chromium import Chromium, why_no_chromium
 
 from .results import result
 
 SIZE = (120, 160)
+
+
+async def nothing(request: web.Request) -> web.Response:
+    return web.Response(text="<video autoplay muted></video>", content_type="text/html")
 
 
 @asynccontextmanager
@@ -27,6 +34,7 @@ async def serving(encoder: SharedEncoder, viewers: int = whep.VIEWERS) -> AsyncI
     """A camera `door` that never ends, 25 frames/s, and the URL of its WHEP endpoint."""
     application = web.Application()
     whep.mount(application, {"door": encoder}, viewers=viewers)
+    application.router.add_get("/", nothing)
 
     async def film() -> None:
         for index in range(1_000_000):
@@ -179,3 +187,69 @@ async def test_an_offer_that_cannot_be_meant_is_refused(body: str, kind: str, st
                 assert answer.status == status, await answer.text()
         async with http.post(url.replace("door", "attic"), data=body) as answer:
             assert answer.status == 404
+
+
+WATCH = """
+(async () => {
+  const connection = new RTCPeerConnection(), video = document.querySelector("video");
+  const told = new Map(), shown = [];
+  connection.addTransceiver("video", {direction: "recvonly"});
+  connection.createDataChannel("frames").onmessage = message => {
+    const frame = JSON.parse(message.data);
+    told.set(frame.rtp, frame);
+  };
+  connection.ontrack = event => video.srcObject = new MediaStream([event.track]);
+  await connection.setLocalDescription(await connection.createOffer());
+  await new Promise(done => {
+    const check = () => connection.iceGatheringState === "complete" && done();
+    connection.onicegatheringstatechange = check;
+    check();
+  });
+  const answer = await fetch("/whep/door", {
+    method: "POST", body: connection.localDescription.sdp, headers: {"Content-Type": "application/sdp"},
+  });
+  await connection.setRemoteDescription({type: "answer", sdp: await answer.text()});
+  const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
+  await new Promise(done => {
+    const look = (now, metadata) => {
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
+      context.drawImage(video, 0, 0);
+      const grey = [...context.getImageData(20, 20, 1, 1).data];
+      const size = [canvas.width, canvas.height];
+      shown.push({rtp: metadata.rtpTimestamp, grey, size, at: video.currentTime});
+      shown.length < 40 ? video.requestVideoFrameCallback(look) : done();
+    };
+    video.requestVideoFrameCallback(look);
+  });
+  return shown.map(one => ({...one, frame: told.get(one.rtp) || null}));
+})()
+"""
+
+
+@pytest.mark.skipif(why_no_chromium() is not None, reason=str(why_no_chromium()))
+async def test_a_browser_plays_and_knows_the_frame_of_each_picture() -> None:
+    encoder = SharedEncoder("door", overlay=Brightness())
+    async with (
+        asyncio.timeout(60),
+        serving(encoder) as url,
+        Chromium(url.replace("/whep/door", "/")) as browser,
+    ):
+        shown = await browser.run(WATCH)
+    assert all(later["at"] > earlier["at"] for earlier, later in pairwise(shown))
+    assert {tuple(one["size"]) for one in shown} == {(160, 120)}
+    known = [one for one in shown if one["frame"]]
+    assert len(known) >= len(shown) - 2  # of the first one is told after it
+    for one in known:
+        assert one["grey"][1] == pytest.approx(Brightness.of(one["frame"]["index"]), abs=6)
+
+
+class Brightness(Overlay):
+    """Each picture's grey tells its index: what is drawn comes back from the browser's canvas."""
+
+    @staticmethod
+    def of(index: int) -> int:
+        return 30 + index * 40 % 200
+
+    def draw(self, result: Result) -> Image:
+        return np.full((*SIZE, 3), self.of(result.frame.index), np.uint8)

@@ -40,7 +40,7 @@ from keepsight.tracker.pipeline import Session, Stream, run
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
 from tests.fakes import CollectingSink, FakeSource
-from tests.peers.chromium import Chromium, needs_chromium
+from tests.peers.browser import Chromium, needs_chromium
 from tests.streams.results import event, track
 
 SIZE = (360, 640)
