@@ -90,6 +90,16 @@ class Commander(Protocol):
         ...
 
 
+@runtime_checkable
+class Page(Protocol):
+    """A sink that is looked at in a browser."""
+
+    @property
+    def address(self) -> str:
+        """What to type there."""
+        ...
+
+
 def redact(url: str) -> str:
     """The URL with its secrets replaced by ***: the user's password, and query values named like one.
 

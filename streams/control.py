@@ -111,7 +111,8 @@ class _Message(_Part):
 
 class _Showing(_Message, Shown):
     frame_ref: FrameName | None = None
-    """The frame to wait for; null, or one that is past, means the next one."""
+    """The frame that was pointed at. One that has not come is waited for; one of the last two seconds or so
+    is gone back to; null, or one that is older, means the next one."""
 
     @property
     def ref(self) -> FrameRef | None:
@@ -163,19 +164,20 @@ class ResetMessage(_Message):
 
 
 CommandMessage = PromptMessage | CorrectMessage | ForgetMessage | ResetMessage
-_MESSAGES: dict[str, type[CommandMessage]] = {
+MESSAGES: dict[str, type[CommandMessage]] = {
     "prompt": PromptMessage,
     "correct": CorrectMessage,
     "forget": ForgetMessage,
     "reset": ResetMessage,
 }
-COMMANDS = tuple(_MESSAGES)
+"""What is read for each command."""
+COMMANDS = tuple(MESSAGES)
 """The names of the commands, as in topics and for `schema`."""
 
 
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema of the message of a command."""
-    return _MESSAGES[name].model_json_schema()
+    return MESSAGES[name].model_json_schema()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,14 +203,14 @@ def read_request(name: str, payload: bytes, token: str) -> Request:
 
 
 def _read(name: str, payload: bytes) -> CommandMessage:
-    if name not in _MESSAGES:
+    if name not in MESSAGES:
         raise ValueError(unknown(cut(name), "command", COMMANDS))
     if len(payload) > MAX_BYTES or len(payload) - _mask_bytes(payload) > MAX_BYTES_BESIDE_MASK:
         raise ValueError(
             f"the message is too long: at most {MAX_BYTES_BESIDE_MASK} bytes beside the counts of a mask, "
             f"and {MAX_BYTES} in all"
         )
-    kind = _MESSAGES[name]
+    kind = MESSAGES[name]
     try:
         return kind.model_validate_json(payload)
     except ValidationError as error:

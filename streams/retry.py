@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -43,12 +43,15 @@ def reconnecting(
     stall_seconds: float = 2.0,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
+    around: AbstractAsyncContextManager[object] | None = None,
 ) -> Reconnecting:
     """A live source that never ends: whenever the source from `make_source` fails or ends, another is opened.
 
-    `on_status` is told each change of state or reason. `sleep` and `chance` are there for tests.
+    `on_status` is told each change of state or reason. `around` is open from the first source to the last: a
+    server that cameras come to. `sleep` and `chance` are there for tests.
     """
-    return Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, sleep, chance)
+    made = Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, sleep, chance)
+    return made if around is None else made.inside(around)
 
 
 class Reconnecting:
@@ -78,9 +81,15 @@ class Reconnecting:
         self._source = make_source()
         self._frames: AsyncIterator[Frame]
         self._connection = AsyncExitStack()
+        self._around: AbstractAsyncContextManager[object] = nullcontext()
         self._failures = 0
         self._dropped = 0
         self._join = _Join()
+
+    def inside(self, around: AbstractAsyncContextManager[object]) -> Self:
+        """Opens `around` before the first source, and closes it after the last."""
+        self._around = around
+        return self
 
     @property
     def url(self) -> str:
@@ -99,13 +108,21 @@ class Reconnecting:
         return self._dropped + self._source.dropped
 
     async def __aenter__(self) -> Self:
-        await self._connect()
+        await self._around.__aenter__()
+        try:
+            await self._connect()
+        except BaseException:
+            await self._around.__aexit__(None, None, None)
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._connection.aclose()
+        try:
+            await self._connection.aclose()
+        finally:
+            await self._around.__aexit__(kind, error, trace)
 
     def __aiter__(self) -> Self:
         return self

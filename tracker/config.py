@@ -73,6 +73,8 @@ class Stream(_Frozen):
     """What is watched, for what, and where the results go."""
 
     source: str
+    realtime: bool = False
+    loop: bool = False
     max_objects: Annotated[int, Field(ge=1, le=255)] = 16
     prompt: Strings = ()
     prompt_mask: Strings = ()

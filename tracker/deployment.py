@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from keepsight.streams.base import Commander, Sink, SourceListener, redact
+from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 from keepsight.streams.types import Prompt, SourceStatus
@@ -17,23 +19,32 @@ from .pipeline import Stream
 from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
 from .validation import ConfigError
 
+if TYPE_CHECKING:
+    from keepsight.streams.web.server import WebServer
+    from keepsight.streams.web.target import WebTarget
+
 
 def prepare(deployment: config.Deployment) -> list[Stream]:
     """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
     refuse_shared_outputs(deployment)
-    return [prepare_stream(name, stream) for name, stream in deployment.streams.items()]
+    servers: dict[WebTarget, WebServer] = {}
+    return [prepare_stream(name, stream, servers) for name, stream in deployment.streams.items()]
 
 
-def prepare_stream(name: str, stream: config.Stream) -> Stream:
-    sinks = tuple(open_sink(url, camera=name) for url in stream.output)
-    source = open_source(stream.source, on_status=partial(tell, sinks))
+def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, WebServer]) -> Stream:
+    """One stream; its cameras share `servers` with those that were prepared before."""
+    encoder = SharedEncoder(name)
+    sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
+    source = open_source(
+        stream.source, on_status=partial(tell, sinks), realtime=stream.realtime, loop=stream.loop
+    )
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
     if not cues and not any(isinstance(sink, Commander) for sink in sinks):
         raise ConfigError(
             f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
-            "or take commands over -o mqtt://HOST"
+            "or take commands over -o web://:8080 or -o mqtt://HOST"
         )
     return Stream(name, source, sinks, cues)
 

@@ -74,10 +74,14 @@ class Stream:
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
 
+    @property
+    def commanders(self) -> tuple[Commander, ...]:
+        """The sinks through which commands come."""
+        return tuple(sink for sink in self.sinks if isinstance(sink, Commander))
+
     def take(self) -> tuple[Command, ...]:
-        """What was commanded through the sinks that take commands, since this was last asked."""
-        commanders = (sink for sink in self.sinks if isinstance(sink, Commander))
-        return tuple(command for commander in commanders for command in commander.take_commands())
+        """What was commanded through them, since this was last asked."""
+        return tuple(command for commander in self.commanders for command in commander.take_commands())
 
 
 @dataclass(frozen=True, slots=True)

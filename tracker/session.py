@@ -11,6 +11,7 @@ from keepsight.streams.types import Command, Event, Frame, Result, Timings
 from .engine import ModelThreads
 from .events import finish
 from .looking_ahead import Due
+from .rewind import Recent, rewind
 from .settings import TrackerSettings
 from .state import initial
 from .step import Encoded, encode, step
@@ -21,10 +22,19 @@ done by the thread that encodes."""
 
 
 class TrackerSession:
-    """Steps one stream in the model's threads, and holds the only reference to the stream's state."""
+    """Steps one stream in the model's threads, and holds the only reference to the stream's state.
+
+    `rewinds`: keep the last frames, so that who points at one of them is understood (see `rewind.py`).
+    """
 
     def __init__(
-        self, threads: ModelThreads, model: VideoPredictor, max_objects: int, settings: TrackerSettings
+        self,
+        threads: ModelThreads,
+        model: VideoPredictor,
+        max_objects: int,
+        settings: TrackerSettings,
+        *,
+        rewinds: bool = False,
     ) -> None:
         self._threads = threads
         self._model = model
@@ -34,6 +44,7 @@ class TrackerSession:
         self._prepared: tuple[tuple[Frame, Encoded], ...] = ()
         self._before: Encoded | None = None
         self._begun = asyncio.Event()
+        self._recent = Recent() if rewinds else None
 
     def when_due(self, frame: Frame) -> Due | None:
         """None where nothing is tracked: frames without objects are not encoded. The time to spare counts
@@ -58,11 +69,20 @@ class TrackerSession:
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         encoded, begun = self._encoded(frame), self._begun
         self._prepared = tuple(pair for pair in self._prepared if pair[0].index > frame.index)
-        self._state, result = await self._threads.tracker.run_announced(
-            begun, step, self._model, self._state, frame, commands, self._settings, encoded
-        )
+        result = await self._threads.tracker.run_announced(begun, self._step, frame, commands, encoded)
         self._timings = result.timings
         return result
+
+    def _step(self, frame: Frame, commands: Sequence[Command], encoded: Encoded | None) -> Result:
+        """In the model's thread."""
+        model, settings, recent = self._model, self._settings, self._recent
+        if recent is None:
+            self._state, result = step(model, self._state, frame, commands, settings, encoded)
+            return result
+        rewound = rewind(model, self._state, recent, commands, settings)
+        self._state, result = step(model, rewound.state, frame, rewound.later, settings, encoded)
+        recent.keep(model, frame, self._state)
+        return rewound.told(result)
 
     def _encoded(self, frame: Frame) -> Encoded | None:
         return next((encoded for prepared, encoded in self._prepared if prepared is frame), None)

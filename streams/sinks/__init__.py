@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..base import Sink, SinkError, redact
+from ..encoder import SharedEncoder
 from .jsonl import JsonLinesWriter
+from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
 from .mqtt import MqttSink
 from .mqtt_target import parse_target
 from .video import VideoWriter
 from .writer import Writer, WriterSink
+
+if TYPE_CHECKING:
+    from ..web.server import WebServer
+    from ..web.target import WebTarget
 
 _FILES: dict[str, Callable[[Path], Writer]] = {
     ".mp4": VideoWriter,
@@ -20,27 +27,57 @@ _FILES: dict[str, Callable[[Path], Writer]] = {
 }
 _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
 _BROKERS = ("mqtt", "mqtts")
+_PAGE = "web"
 
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
     *(f"{scheme}://HOST/PREFIX" for scheme in _BROKERS),
+    f"{_PAGE}://:PORT",
+    *KNOWN_LIVE,
 )
 
 
-def open_sink(url: str, *, node: str = "", camera: str = "", run: str = "") -> Sink:
+def open_sink(
+    url: str,
+    *,
+    node: str = "",
+    camera: str = "",
+    run: str = "",
+    encoder: SharedEncoder | None = None,
+    servers: dict[WebTarget, WebServer] | None = None,
+) -> Sink:
     """The sink that `url` names, not yet entered.
 
+    Live video comes from `encoder`, which all sinks of one stream share; without it, from one of its own.
+
     `node`, `camera` and `run` name this machine, the stream and the run in MQTT topics and event ids; the
-    URL's own `node` and `camera` win. Empty: the host name, "camera", and a new name for each sink. Raises
-    SinkError, listing the sinks there are, where the URL names none of them.
+    URL's own `node` and `camera` win. Empty: the host name, "camera", and a new name for each sink. Cameras
+    whose sinks are given the same `servers` are on one page where their URLs say the same. Raises SinkError,
+    listing the sinks there are, where the URL names none of them.
     """
     scheme, _, rest = url.partition(":")
     ending = Path(url).suffix.lower()
     if scheme in _BROKERS:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
+    if scheme == _PAGE:
+        return _page(url, encoder or SharedEncoder(camera or "camera"), {} if servers is None else servers)
+    if scheme in LIVE and rest.strip("/"):
+        shared = encoder or SharedEncoder(camera or "camera")
+        return LiveVideoSink(url, shared, LIVE[scheme](url, shared))
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
     if "://" not in url and ending in _FILES:
         return WriterSink(url, _FILES[ending](Path(url)))
     raise SinkError(f"{redact(url)}: no such sink; there are {', '.join(KNOWN_SINKS)}")
+
+
+def _page(url: str, encoder: SharedEncoder, servers: dict[WebTarget, WebServer]) -> Sink:
+    """One camera on its page, whose server is made for the first. It is imported here: other runs do not wait
+    for that."""
+    from ..web.server import WebServer
+    from ..web.sink import WebSink
+    from ..web.target import parse_target as parse_page
+
+    target = parse_page(url)
+    return WebSink(servers.setdefault(target, WebServer(target)), encoder)

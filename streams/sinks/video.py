@@ -10,11 +10,11 @@ import av
 import cv2
 import numpy as np
 from av.container import OutputContainer
-from av.video.frame import PictureType, VideoFrame
+from av.video.frame import PictureType
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
 
 from ..drawing import overlay, seen
+from ..planes import BT601, LIMITED_RANGE, to_frame, to_i420
 from ..types import Box, Image, Result
 from .writer import claim
 
@@ -30,8 +30,6 @@ _MUXER: Mapping[str, dict[str, str]] = {
     ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
 }
 _FORMATS = {".mp4": "mp4", ".mkv": "matroska"}
-_BT601 = 6  # SMPTE 170M, the matrix that cv2 converts with
-_LIMITED_RANGE = 1
 
 
 class VideoWriter:
@@ -82,7 +80,7 @@ class _Encoding:
         self._stream = _add_stream(self._container, (height + height % 2, width + width % 2), self._tick)
 
     def write(self, picture: Image, time: float) -> None:
-        frame = _to_frame(_to_i420(self._fitted(picture)))
+        frame = to_frame(to_i420(self._fitted(picture)))
         frame.pts = max(round((time - self._start) / self._tick), self._last_pts + 1)
         frame.time_base = self._tick
         if (seconds := frame.pts * self._tick) - self._last_key >= KEY_FRAME_SECONDS:
@@ -147,22 +145,6 @@ def _add_stream(container: OutputContainer, size: tuple[int, int], tick: Fractio
     codec.time_base = tick
     codec.thread_count = _ENCODER_THREADS
     codec.max_b_frames = 0  # a fragmented MP4's header, written first, cannot tell players of their delay
-    codec.colorspace = _BT601
-    codec.color_range = _LIMITED_RANGE
+    codec.colorspace = BT601
+    codec.color_range = LIMITED_RANGE
     return stream
-
-
-def _to_frame(planes: NDArray[np.uint8]) -> VideoFrame:
-    """Planes as `_to_i420` gives them; without a copy but where PyAV 18 gets the height wrong."""
-    if len(planes) % 6:  # the height is no multiple of 4
-        return VideoFrame.from_ndarray(planes, format="yuv420p")
-    return VideoFrame.from_numpy_buffer(planes, format="yuv420p")
-
-
-def _to_i420(picture: Image) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) as planar 4:2:0, BT.601 limited range, (1.5 H, W) with H and W made even."""
-    height, width = picture.shape[:2]
-    if height % 2 or width % 2:
-        even = cv2.copyMakeBorder(picture, 0, height % 2, 0, width % 2, cv2.BORDER_REPLICATE)
-        return _to_i420(np.asarray(even, np.uint8))
-    return np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2YUV_I420), np.uint8)

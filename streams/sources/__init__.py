@@ -12,17 +12,26 @@ from ..retry import reconnecting
 from ..types import SourceStatus
 from .container import ContainerSource
 from .image_folder import ImageFolderSource
-from .live import http, rtsp, video4linux
+from .live import http, rtmp, rtsp, udp, video4linux
+from .played import Played
 from .synthetic import SyntheticSource
+from .webrtc import WhepSource, WhipSource, whip_listener
 
 SCHEMES: dict[str, Callable[[str, float], Source]] = {
     "rtsp": rtsp,
     "rtsps": rtsp,
+    "rtmp": rtmp,
+    "rtmps": rtmp,
+    "udp": udp,
     "http": http,
     "https": http,
+    "whep": WhepSource,
+    "wheps": WhepSource,
     "test": lambda url, timeout_seconds: SyntheticSource(url),
 }
 """From a URL's scheme to the source it names, given the URL and a time-out in seconds."""
+PUBLISHED = "whip-server"
+"""The scheme of what does not wait for us: others come and publish."""
 
 
 def open_source(
@@ -30,13 +39,20 @@ def open_source(
     *,
     timeout_seconds: float = 10.0,
     on_status: Callable[[SourceStatus], None] | None = None,
+    realtime: bool = False,
+    loop: bool = False,
 ) -> Source:
     """The source that a URL or a path names; nothing is opened before `async with`.
 
     A file, a folder of images, `/dev/video0`, or a URL with one of `SCHEMES`. What is live and can fail is
-    opened again for ever, and `on_status` is told how it does. `SourceError` for what does not exist or is
-    not known.
+    opened again for ever, and `on_status` is told how it does. A recording is played at its own rate with
+    `realtime`, and over and over with `loop`. `SourceError` for what does not exist or is not known.
     """
+    if realtime or loop:
+        return _played(url, timeout_seconds, realtime, loop)
+    if url.startswith(f"{PUBLISHED}://"):
+        listener = whip_listener(url)
+        return reconnecting(lambda: WhipSource(url, listener), on_status=on_status, around=listener)
     make = _constructor(url)
     source = make(url, timeout_seconds)
     if source.live and not isinstance(source, SyntheticSource):
@@ -44,11 +60,18 @@ def open_source(
     return source
 
 
+def _played(url: str, timeout_seconds: float, realtime: bool, loop: bool) -> Source:
+    make = _constructor(url)
+    if make is not _on_disk:
+        raise SourceError(f"{redact(url)}: only files and folders of images can be looped or in real time")
+    return Played(lambda: make(url, timeout_seconds), realtime=realtime, loop=loop)
+
+
 def _constructor(url: str) -> Callable[[str, float], Source]:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         scheme = _scheme(url)
         if scheme not in SCHEMES:
-            known = ", ".join(f"{name}://" for name in SCHEMES)
+            known = ", ".join(f"{name}://" for name in (*SCHEMES, PUBLISHED))
             raise SourceError(
                 f"{redact(url)}: unknown scheme {scheme}; "
                 f"known: {known}, a file, a folder of images, /dev/video*"

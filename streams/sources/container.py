@@ -27,10 +27,10 @@ from av.video.stream import VideoStream
 from ..base import SourceError
 from ..types import Clock, Frame, Image
 from .reading import NOMINAL_RATE, Mark, StreamInfo, ThreadedSource, Timeline, paced
+from .sender_clock import SenderClock
 
 log = structlog.get_logger(__name__)
 
-ARRIVAL: Clock = "arrival"
 FILE: Clock = "file"
 BROKEN_READS = 20
 """So many reads of a file may fail in a row before it counts as ended."""
@@ -61,6 +61,7 @@ class ContainerSource(ThreadedSource):
     def __init__(self, url: str, *, live: bool, access: Access | None = None) -> None:
         super().__init__(url, live=live)
         self.broken = 0
+        self._clock = SenderClock()
         self._address = url
         self._access = access or Access()
 
@@ -155,8 +156,9 @@ class ContainerSource(ThreadedSource):
             decode_seconds += time.perf_counter() - started
             marked = picture.key_frame and picture.pts is not None
             own = Mark(index, picture.pts or 0, replace(timeline)) if marked else None
-            at = timeline.place(_told(picture, stream))
-            captured, clock = (time.time(), ARRIVAL) if self.live else (at, FILE)
+            told = _told(picture, stream)
+            at = timeline.place(told)
+            captured, clock = self._clock.captured(told) if self.live else (at, FILE)
             yield Frame(image, index, 0, at, captured, clock, time.monotonic(), decode_seconds), own
             index += 1
 
@@ -185,6 +187,7 @@ class ContainerSource(ThreadedSource):
                 for packet in container.demux(stream):
                     if packet.size:
                         failures = 0
+                        self._clock.hear(packet)
                         yield packet
                 break
             except av.FFmpegError as error:

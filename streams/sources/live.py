@@ -41,6 +41,18 @@ def http(url: str, timeout_seconds: float) -> ContainerSource:
     )
 
 
+def rtmp(url: str, timeout_seconds: float) -> ContainerSource:
+    """A stream of an RTMP server. FLV may promise sound that never comes, so it is not waited for long."""
+    options = {"rtmp_live": "live", "analyzeduration": "1000000", "probesize": "500000"}
+    return ContainerSource(url, live=True, access=Access("flv", options, timeout_seconds))
+
+
+def udp(url: str, timeout_seconds: float) -> ContainerSource:
+    """MPEG-TS over UDP, to an address of ours or a multicast group: `udp://@239.0.0.1:1234`."""
+    options = {"overrun_nonfatal": "1", "fifo_size": "20000", "analyzeduration": "1000000"}
+    return ContainerSource(url, live=True, access=Access("mpegts", options, timeout_seconds))
+
+
 def video4linux(path: str, timeout_seconds: float) -> ContainerSource:
     """A camera of this machine, `/dev/video0`."""
     return ContainerSource(

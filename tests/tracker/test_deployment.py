@@ -21,7 +21,7 @@ def test_a_stream_that_takes_commands_needs_no_prompt() -> None:
     assert stream.cues == ()
     assert stream.take() == ()
     with pytest.raises(
-        ConfigError, match=r"door: nothing to track: show it, .*, or take commands over -o mqtt"
+        ConfigError, match=r"door: nothing to track: show it, .*, or take commands over -o web:.*mqtt"
     ):
         prepare(run_config({**options, "output": "x.jsonl"}).deployment("door"))
 

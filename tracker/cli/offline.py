@@ -33,6 +33,8 @@ def run_offline(config: RunConfig) -> int:
     live = [url for url in config.output if file_of(url) is None]
     if live:
         raise ConfigError(f"--offline: writes files when all is tracked; {live[0]} is for a stream")
+    if config.realtime or config.loop:
+        raise ConfigError("--offline: takes a recording as a whole; leave out --realtime and --loop")
     (stream,) = prepare(config.deployment())
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         replayed, stopped_by = asyncio.run(_run(stream, config, bar))

@@ -18,6 +18,8 @@ Examples:
 
 `keepsight run street.mp4 --prompt "box=0.1,0.2,0.3,0.6 label=car" -o out.mp4 -o masks:out -o out.jsonl`
 
+`keepsight run rtsp://camera/main -o web://:8080`, then click on a thing at http://127.0.0.1:8080
+
 `keepsight run rtsp://camera/main --prompt "point=0.5,0.6 point=0.1,0.1,-" -o mqtt://broker/keepsight`
 
 `keepsight run clip.mp4 --prompt-mask first.png -o overlay.mkv`
@@ -28,9 +30,15 @@ Examples:
 """
 
 
-SOURCE = typer.Argument(help="A file, a folder of images, rtsp://, http(s)://, /dev/video0 or test://")
+SOURCE = typer.Argument(
+    help="A file, a folder of images, rtsp://, http(s):// (MJPEG, HLS), rtmp://, udp:// (MPEG-TS), "
+    "/dev/video0, whep://, whip-server://[HOST]:PORT/NAME (browsers and OBS publish there) or test://"
+)
 OUTPUT = typer.Option(
-    "--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX; repeatable"
+    "--output",
+    "-o",
+    help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX, web://:PORT, "
+    "rtsp-server://[HOST]:PORT/NAME, rtsp://, rtmp://, whip:// (published there), hls:DIR; repeatable",
 )
 PROMPT = typer.Option(
     help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
@@ -41,6 +49,8 @@ PROMPT_MASK = typer.Option(
 )
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
 AUTO = typer.Option(help="Find objects without prompts: off")
+REALTIME = typer.Option("--realtime", help="Play a file at its own rate, like a camera")
+LOOP = typer.Option("--loop", help="Play a file over and over")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
 OFFLINE = typer.Option(
@@ -58,6 +68,8 @@ def run(
     prompt_mask: Annotated[list[str] | None, PROMPT_MASK] = None,
     prompts: Annotated[Path | None, PROMPTS] = None,
     auto: Annotated[str | None, AUTO] = None,
+    realtime: Annotated[bool | None, REALTIME] = None,
+    loop: Annotated[bool | None, LOOP] = None,
     model: Annotated[str | None, MODEL] = None,
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str | None, DEVICE] = None,
@@ -74,11 +86,12 @@ def run(
     from .running import run_streams, tell
 
     watched = typed(source=source, output=output, auto=auto, max_objects=max_objects)
+    played = typed(realtime=realtime, loop=loop)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
     if offline:
-        return run_whole(watched | shown | engine, config)
-    deployment = deployment_of(watched | shown | engine, config)
+        return run_whole(watched | played | shown | engine, config)
+    deployment = deployment_of(watched | played | shown | engine, config)
     streams = prepare(deployment)
     find_weights(deployment.model, deployment.weights)
     reports, code = run_streams(streams, deployment)

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from keepsight.streams.base import Page
+
 from ..config import Deployment, Engine
 from ..engine import ModelThreads, model_threads
 from ..pipeline import Report, Session, Stream, run
 from ..summary import Summary
-from .console import complain, out
+from .console import complain, err, out
 from .progress import Display, display
 
 if TYPE_CHECKING:
@@ -61,14 +63,15 @@ class SharedModel:
         self._engine = engine
         self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
 
-    async def session(self, max_objects: int) -> Session:
+    async def session(self, max_objects: int, rewinds: bool) -> Session:
+        """A fold with room for so many objects; `rewinds`: commands may be for frames that are past."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._threads.tracker.run(_load, self._engine))
         model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
 
         await self._threads.share_cores()
-        return TrackerSession(self._threads, model, max_objects, settings)
+        return TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
 
 
 def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
@@ -82,9 +85,15 @@ def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
 def run_streams(streams: Sequence[Stream], deployment: Deployment) -> tuple[list[Report], int]:
     """Run all streams; the reports and the exit code."""
     room = {name: stream.max_objects for name, stream in deployment.streams.items()}
+    for address in dict.fromkeys(sink.address for stream in streams for sink in pages(stream)):
+        err.print(f"open {address} and click on a thing", markup=False, soft_wrap=True)
     with display(streams) as shown:
         reports, stopped_by = asyncio.run(_run_all(streams, deployment, room, shown))
     return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
+
+
+def pages(stream: Stream) -> tuple[Page, ...]:
+    return tuple(sink for sink in stream.sinks if isinstance(sink, Page))
 
 
 async def _run_all(
@@ -95,14 +104,16 @@ async def _run_all(
         async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
             model = SharedModel(threads, engine)
             running = [
-                tasks.create_task(run(stream, _starter(model, room[stream.name]), stop.event, shown.observe))
+                tasks.create_task(
+                    run(stream, _starter(model, stream, room[stream.name]), stop.event, shown.observe)
+                )
                 for stream in streams
             ]
     return [task.result() for task in running], stop.signal
 
 
-def _starter(model: SharedModel, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
-    return lambda: asyncio.ensure_future(model.session(max_objects))
+def _starter(model: SharedModel, stream: Stream, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
+    return lambda: asyncio.ensure_future(model.session(max_objects, bool(stream.commanders)))
 
 
 def tell(reports: Sequence[Report]) -> None:

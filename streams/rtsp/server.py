@@ -1,0 +1,256 @@
+"""Shows cameras over RTSP to as many players as ask, each as fast as it takes; a slow one skips pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import socket
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from weakref import WeakValueDictionary
+
+import structlog
+
+from ..base import SinkError
+from ..encoder import SharedEncoder
+from ..h264 import ParameterSets, parameter_sets
+from ..listening import Listening
+from . import rtp
+from .messages import (
+    MOST_HEADER,
+    BadRequestError,
+    Request,
+    frame,
+    interleaved_channel,
+    read_request,
+    response,
+)
+
+log = structlog.get_logger(__name__)
+
+PLAYERS = 32
+"""Connections to one port at once."""
+IDLE_SECONDS = 60.0
+"""Who plays nothing and says nothing for so long is let go."""
+PATIENCE_SECONDS = 10.0
+"""Who takes nothing for so long is let go."""
+FIRST_PICTURE_SECONDS = 5.0
+"""How long a description waits for the first picture, which tells the codec's parameters."""
+REPORT_SECONDS = 5.0
+_MOST_BUFFERED = 2**18
+"""Bytes that wait for one player here, and as many again in the kernel: a second or two of video."""
+_METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
+
+
+class RtspServer:
+    """The server of one port, open as long as one of its cameras is."""
+
+    def __init__(self) -> None:
+        self.cameras: dict[str, tuple[Listening, SharedEncoder]] = {}
+        self._server: asyncio.Server | None = None
+        self._players: set[asyncio.Task[None]] = set()
+
+    async def open(self, at: Listening, encoder: SharedEncoder) -> None:
+        """Raises SinkError where the port or the name is taken."""
+        if at.name in self.cameras:
+            raise SinkError(f"{at.url}: another output has this name and port")
+        if self._server is None:
+            try:
+                self._server = await asyncio.start_server(self._serve, at.host, at.port, limit=MOST_HEADER)
+            except OSError as error:
+                raise SinkError(f"{at.url}: cannot listen: {error.strerror or error}") from None
+        self.cameras[at.name] = at, encoder
+        log.info("playing over RTSP", url=f"rtsp://{at.host}:{at.port}/{at.name}")
+
+    async def close(self, at: Listening) -> None:
+        del self.cameras[at.name]
+        if self.cameras or self._server is None:
+            return
+        server, self._server = self._server, None
+        server.close()
+        for player in self._players:
+            player.cancel()
+        await asyncio.gather(*self._players, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._players.add(task)
+        try:
+            if len(self._players) > PLAYERS:
+                writer.write(response(453, None, {}))
+            else:
+                await _Player(self, reader, writer).serve()
+        except (ConnectionError, TimeoutError):
+            pass
+        except asyncio.CancelledError:  # the server closes; asyncio would log what ends a connection's task
+            pass
+        finally:
+            self._players.discard(task)
+            writer.close()
+
+
+_SERVERS: WeakValueDictionary[tuple[str, int], RtspServer] = WeakValueDictionary()
+"""Outputs of one port share its server."""
+
+
+class RtspService:
+    """One camera under its name, while it is entered. Raises SinkError where it cannot be shown."""
+
+    def __init__(self, listening: Listening, encoder: SharedEncoder) -> None:
+        self._listening = listening
+        self._encoder = encoder
+        self._server = _SERVERS.setdefault((listening.host, listening.port), RtspServer())
+
+    async def __aenter__(self) -> Self:
+        await self._server.open(self._listening, self._encoder)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._server.close(self._listening)
+
+
+class _Player:
+    """One connection: what it asks, and at most one session."""
+
+    def __init__(
+        self, server: RtspServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._server = server
+        self._reader = reader
+        self._writer = writer
+        self._packetizer = rtp.Packetizer()
+        self._session = ""
+        self._channel = 0
+        self._camera = ""
+        self._playing: asyncio.Task[None] | None = None
+        writer.transport.set_write_buffer_limits(high=_MOST_BUFFERED)
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _MOST_BUFFERED)
+
+    async def serve(self) -> None:
+        """Until the player leaves. Raises ConnectionError, and TimeoutError for who says or takes nothing."""
+        try:
+            while (request := await self._next()) is not None:
+                await self._answer(request)
+                if self._writer.is_closing():
+                    return
+        except BadRequestError as error:
+            self._writer.write(response(error.status, None, {}))
+        finally:
+            await self._stop()
+
+    async def _next(self) -> Request | None:
+        """The next request, or None where the connection or what is played ends."""
+        asking = asyncio.ensure_future(read_request(self._reader))
+        try:
+            awaited = {asking} if self._playing is None else {asking, self._playing}
+            seconds = IDLE_SECONDS if self._playing is None else None
+            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            return asking.result() if asking.done() else None
+        finally:
+            asking.cancel()
+
+    async def _answer(self, request: Request) -> None:
+        name = request.path.removesuffix("/track0")
+        camera = self._server.cameras.get(name)
+        if request.method == "OPTIONS":
+            await self._say(200, request, {"Public": _METHODS})
+        elif camera is None:
+            await self._say(404, request)
+        elif not camera[0].lets_in(request.headers.get("authorization")):
+            await self._say(401, request, {"WWW-Authenticate": 'Basic realm="keepsight"'})
+        else:
+            await self._answer_for(name, camera[1], request)
+
+    async def _answer_for(self, name: str, encoder: SharedEncoder, request: Request) -> None:
+        match request.method:
+            case "DESCRIBE":
+                await self._describe(request, name, encoder)
+            case "SETUP":
+                await self._set_up(request, name)
+            case "PLAY":
+                await self._play(request, name, encoder)
+            case "TEARDOWN":
+                await self._stop()
+                await self._say(200, request)
+                self._writer.close()
+            case "GET_PARAMETER" | "SET_PARAMETER":  # players use them to say that they are alive
+                await self._say(200, request)
+            case "PAUSE" | "ANNOUNCE" | "RECORD" | "REDIRECT":
+                await self._say(405, request, {"Allow": _METHODS})
+            case _:
+                await self._say(501, request)
+
+    async def _describe(self, request: Request, name: str, encoder: SharedEncoder) -> None:
+        sets = await _first_sets(encoder)
+        base = request.url if request.url.endswith("/") else request.url + "/"
+        headers = {"Content-Type": "application/sdp", "Content-Base": base}
+        await self._say(200, request, headers, rtp.description(name, sets))
+
+    async def _set_up(self, request: Request, name: str) -> None:
+        channel = interleaved_channel(request.headers.get("transport", ""))
+        if channel is None:
+            return await self._say(461, request)
+        if self._playing is not None:
+            return await self._say(455, request)
+        self._channel, self._camera = channel, name
+        self._session = self._session or secrets.token_hex(8)
+        transport = (
+            f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1};ssrc={self._packetizer.ssrc:08X}"
+        )
+        return await self._say(200, request, {"Transport": transport, **self._session_header()})
+
+    async def _play(self, request: Request, name: str, encoder: SharedEncoder) -> None:
+        asked = request.headers.get("session", "").partition(";")[0]
+        if not self._session or asked != self._session or name != self._camera:
+            return await self._say(454 if asked else 455, request)
+        url = f"{request.url.rstrip('/')}/track0"
+        info = f"url={url};seq={self._packetizer.sequence}"
+        await self._say(200, request, {"Range": "npt=now-", "RTP-Info": info, **self._session_header()})
+        if self._playing is None:
+            self._playing = asyncio.create_task(self._send_units(encoder), name=f"RTSP player of {name}")
+        return None
+
+    def _session_header(self) -> dict[str, str]:
+        return {"Session": f"{self._session};timeout={IDLE_SECONDS:g}"}
+
+    async def _send_units(self, encoder: SharedEncoder) -> None:
+        reported = -REPORT_SECONDS * 2
+        with encoder.read() as units:
+            async for unit in units:
+                packets = [frame(self._channel, packet) for packet in self._packetizer.packets(unit)]
+                seconds = asyncio.get_running_loop().time()
+                if seconds - reported >= REPORT_SECONDS:
+                    reported = seconds
+                    packets.insert(0, frame(self._channel + 1, self._packetizer.report(unit)))
+                self._writer.write(b"".join(packets))
+                await self._drain()
+
+    async def _say(
+        self, status: int, request: Request, headers: dict[str, str] | None = None, body: str = ""
+    ) -> None:
+        self._writer.write(response(status, request, headers or {}, body))
+        await self._drain()
+
+    async def _drain(self) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await self._writer.drain()
+
+    async def _stop(self) -> None:
+        if self._playing is not None:
+            self._playing.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
+                await self._playing
+
+
+async def _first_sets(encoder: SharedEncoder) -> ParameterSets | None:
+    """What the next key frame says of the codec; None where no picture comes soon."""
+    with suppress(TimeoutError), encoder.read() as units:
+        async with asyncio.timeout(FIRST_PICTURE_SECONDS):
+            first = await anext(units, None)
+        return parameter_sets(first.data) if first is not None else None
+    return None

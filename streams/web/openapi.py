@@ -1,0 +1,149 @@
+"""The OpenAPI document of the page's server, made of the very models that read and write its messages."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ..control import COMMANDS, MESSAGES
+from ..messages import AckMessage, FramesMessage
+from .door import LoginMessage
+from .live import FromPage
+from .pictures import PICTURED
+from .words import CamerasMessage, ErrorMessage, EventsMessage, PictureMessage
+
+VERSION = "1"
+_REF = "#/components/schemas/{model}"
+_DOING = {
+    "prompt": "Track an object from now on",
+    "correct": "Mend the mask of a tracked object",
+    "forget": "Stop tracking an object",
+    "reset": "Stop tracking everything",
+}
+_SAID: tuple[type[BaseModel], ...] = (
+    AckMessage,
+    CamerasMessage,
+    ErrorMessage,
+    EventsMessage,
+    FramesMessage,
+    PictureMessage,
+)
+_LIVE = (
+    "A WebSocket. To the page come `CamerasMessage` and `EventsMessage` as text, and pictures as binary "
+    "messages: 4 bytes with the length of a `PictureMessage`, big-endian, that message, a JPEG. From the "
+    "page come `FromPage` messages: which cameras to show, and each picture that arrived."
+)
+
+
+@cache
+def document() -> dict[str, Any]:
+    """The document (OpenAPI 3.1)."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Keepsight",
+            "version": VERSION,
+            "description": "Cameras, what is tracked on them, and commands. The messages are those of MQTT.",
+        },
+        "paths": {**_paths(), **{_one(command): _command(command) for command in COMMANDS}},
+        "components": {"schemas": _schemas(), "securitySchemes": _SCHEMES},
+        "security": [{"password": []}, {"session": []}],
+    }
+
+
+_SCHEMES = {
+    "password": {"type": "http", "scheme": "bearer", "description": "The password itself"},
+    "session": {"type": "apiKey", "in": "cookie", "name": "keepsight", "description": "From /api/login"},
+}
+_CAMERA = {"name": "camera", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _one(name: str) -> str:
+    return f"/api/cameras/{{camera}}/{name}"
+
+
+def _paths() -> dict[str, Any]:
+    scale = {"name": "scale", "in": "query", "schema": {"enum": list(PICTURED), "default": "large"}}
+    number = {"name": "object_id", "in": "path", "required": True, "schema": {"type": "integer"}}
+    event = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
+    login = _post("Open a session: its cookie comes back", LoginMessage, {"200": {"description": "Open"}})
+    return {
+        "/api/cameras": _get("All cameras and how they are doing", _json(CamerasMessage)),
+        "/api/live": _get(_LIVE, {"101": {"description": "A WebSocket"}}),
+        _one("tracks"): _get("What is tracked in the newest frame", _json(FramesMessage), _CAMERA),
+        _one("events"): _get("What happened, oldest first", _json(EventsMessage), _CAMERA),
+        _one("picture.jpg"): _get("The newest frame with its overlay", _picture(), _CAMERA),
+        _one("objects/{object_id}.jpg"): _get("An object as seen last", _picture(), _CAMERA, number),
+        _one("event.jpg"): _get("The object of an event, as it was then", _picture(), _CAMERA, event),
+        "/mjpeg/{camera}": _get(
+            "Live video as Motion JPEG; `X-Frame: EPOCH/INDEX` before each picture names its frame",
+            {"200": {"description": "Pictures", "content": {"multipart/x-mixed-replace": {}}}},
+            _CAMERA,
+            scale,
+        ),
+        "/whep/{camera}": _whep(),
+        "/whep/{camera}/{session}": {
+            "delete": {"summary": "End a WebRTC session", "responses": {"200": {"description": "Ended"}}}
+        },
+        "/api/login": login,
+        "/api/logout": {
+            "post": {"summary": "End the session", "responses": {"200": {"description": "Done"}}}
+        },
+    }
+
+
+def _command(name: str) -> dict[str, Any]:
+    answers = _json(AckMessage) | {
+        "422": {"description": "Refused; `error` says why", "content": _content(AckMessage)},
+        "504": {"description": "No frame came in time; it goes on waiting", "content": _content(AckMessage)},
+    }
+    call = _post(_DOING[name], MESSAGES[name], answers)
+    return {**call, "parameters": [_CAMERA]}
+
+
+def _whep() -> dict[str, Any]:
+    sdp = {"application/sdp": {"schema": {"type": "string"}}}
+    answer = {
+        "summary": "Live video over WebRTC (WHEP): an offer, with its candidates, is answered",
+        "parameters": [_CAMERA],
+        "requestBody": {"required": True, "content": sdp},
+        "responses": {"201": {"description": "The answer; `Location` names the session", "content": sdp}},
+    }
+    return {"post": answer}
+
+
+def _get(summary: str, answers: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
+    return {"get": {"summary": summary, "responses": answers, "parameters": list(parameters)}}
+
+
+def _post(summary: str, message: type[BaseModel], answers: dict[str, Any]) -> dict[str, Any]:
+    body = {"required": True, "content": _content(message)}
+    return {"post": {"summary": summary, "requestBody": body, "responses": answers}}
+
+
+def _json(message: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "200": {"description": "Done", "content": _content(message)},
+        "default": {"description": "Not done", "content": _content(ErrorMessage)},
+    }
+
+
+def _picture() -> dict[str, Any]:
+    return {
+        "200": {"description": "A picture", "content": {"image/jpeg": {}}},
+        "404": {"description": "There is none", "content": _content(ErrorMessage)},
+    }
+
+
+def _content(message: type[BaseModel]) -> dict[str, Any]:
+    return {"application/json": {"schema": {"$ref": _REF.format(model=message.__name__)}}}
+
+
+def _schemas() -> dict[str, Any]:
+    read = [(model, "validation") for model in (*MESSAGES.values(), LoginMessage, FromPage)]
+    said = [(model, "serialization") for model in _SAID]
+    _, definitions = models_json_schema([*read, *said], ref_template=_REF)  # type: ignore[list-item]
+    return dict(definitions["$defs"])

@@ -1,0 +1,124 @@
+// What is tracked and what happened, beside the picture.
+
+import { $, colourOf, element, nameOf, say } from "./dom.js";
+
+const HISTORY = 90; // confidences in a sparkline
+const EVENTS = 120; // events in the list
+const WORDS = { tentative: "new", tracked: "tracked", occluded: "hidden", lost: "lost" };
+const KINDS = {
+  new: "appeared", occluded: "hidden", recovered: "back", lost: "lost", end: "ended",
+  zone_enter: "entered", zone_leave: "left", line_cross: "crossed",
+};
+
+/** The tracks of the large camera; tells `select` and `forget` with an object id. */
+export class Tracks extends EventTarget {
+  #rows = new Map(); // object id to row
+  #camera = null;
+
+  update(camera, tracks, selected) {
+    if (camera !== this.#camera) {
+      this.#camera = camera;
+      this.#rows.clear();
+      $("tracks").replaceChildren();
+    }
+    for (const [id, row] of this.#rows) {
+      if (!tracks.some((track) => track.object_id === id)) {
+        row.item.remove();
+        this.#rows.delete(id);
+      }
+    }
+    for (const track of tracks) {
+      const row = this.#rows.get(track.object_id) ?? this.#add(track);
+      fill(row, track, track.object_id === selected);
+    }
+    say($("count"), String(tracks.length));
+    $("no-tracks").hidden = tracks.length > 0;
+    $("reset").hidden = tracks.length < 2;
+  }
+
+  #add(track) {
+    const id = track.object_id;
+    const picture = element("img", { alt: "", width: 56, height: 56, class: "thumb none" });
+    const name = element("strong"), state = element("span", { class: "state" }), sure = element("span", { class: "sure" });
+    const line = spark();
+    const button = element("button", { type: "button", class: "track", "aria-pressed": "false" },
+      picture, element("span", { class: "words" }, name, state), element("span", { class: "trend" }, sure, line.svg));
+    const away = element("button", { type: "button", class: "quiet forget", "aria-label": `Forget ${nameOf(track)}`, title: "Forget" }, "×");
+    const item = element("li", { "data-object": id }, button, away);
+    item.style.setProperty("--colour", colourOf(id));
+    button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("select", { detail: id })));
+    away.addEventListener("click", () => this.dispatchEvent(new CustomEvent("forget", { detail: id })));
+    picture.addEventListener("load", () => picture.classList.remove("none"));
+    const row = { item, picture, name, state, sure, line, button, history: [], fresh: -Infinity, camera: this.#camera };
+    this.#rows.set(id, row);
+    $("tracks").append(item);
+    return row;
+  }
+}
+
+function fill(row, track, selected) {
+  say(row.name, nameOf(track));
+  say(row.state, WORDS[track.state] ?? track.state);
+  say(row.sure, track.box ? `${Math.round(track.confidence * 100)} %` : "–");
+  row.item.dataset.state = track.state;
+  row.button.setAttribute("aria-pressed", String(selected));
+  row.history.push(track.box ? track.confidence : 0);
+  if (row.history.length > HISTORY) row.history.shift();
+  row.line.draw(row.history);
+  const now = performance.now();
+  if (now - row.fresh > 2000 && (track.box || !row.picture.src)) {
+    row.fresh = now;
+    row.picture.src = `/api/cameras/${row.camera}/objects/${track.object_id}.jpg?at=${Math.round(now)}`;
+  }
+}
+
+/** A line of values from 0 to 1. */
+function spark() {
+  const space = "http://www.w3.org/2000/svg";
+  const svg = document.createElementNS(space, "svg"), line = document.createElementNS(space, "polyline");
+  svg.setAttribute("viewBox", "0 0 100 24");
+  svg.setAttribute("preserveAspectRatio", "none");
+  svg.setAttribute("class", "spark");
+  svg.setAttribute("aria-hidden", "true");
+  line.setAttribute("vector-effect", "non-scaling-stroke");
+  svg.append(line);
+  const draw = (values) => {
+    const x = (place) => 100 - ((values.length - 1 - place) * 100) / (HISTORY - 1);
+    line.setAttribute("points", values.map((value, place) => `${x(place).toFixed(1)},${(22 - 20 * value).toFixed(1)}`).join(" "));
+  };
+  return { svg, draw };
+}
+
+/** What happened at all cameras, newest first. */
+export class Events {
+  #known = new Set();
+
+  add(camera, events, several) {
+    for (const event of events) {
+      if (this.#known.has(event.event_id)) continue;
+      this.#known.add(event.event_id);
+      $("events").prepend(entry(camera, event, several));
+    }
+    while ($("events").children.length > EVENTS) {
+      this.#known.delete($("events").lastChild.dataset.event);
+      $("events").lastChild.remove();
+    }
+    $("no-events").hidden = $("events").children.length > 0;
+  }
+}
+
+function entry(camera, event, several) {
+  const when = new Date(event.captured * 1000);
+  const picture = element("img", { alt: "", width: 44, height: 44, class: "thumb none" });
+  const address = `/api/cameras/${camera}/event.jpg?id=${encodeURIComponent(event.event_id)}`;
+  picture.addEventListener("load", () => picture.classList.remove("none"));
+  picture.src = address;
+  const item = element("li", { "data-event": event.event_id, "data-kind": event.kind, "data-object": event.object_id },
+    picture,
+    element("span", { class: "words" },
+      element("span", { class: "what" }, element("strong", {}, nameOf(event)), " ", KINDS[event.kind] ?? event.kind),
+      element("span", { class: "why" }, several ? `${camera}: ${event.reason}` : event.reason)),
+    element("time", { datetime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false })));
+  item.style.setProperty("--colour", colourOf(event.object_id));
+  return item;
+}

@@ -1,0 +1,71 @@
+"""What the page's server says in JSON beside the messages of `streams/messages.py`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from pydantic import BaseModel, ConfigDict
+
+from ..messages import EventMessage, FramesMessage, StatusMessage
+from .camera import Camera
+from .pictures import Outline, Picture
+
+
+class _Said(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
+
+
+class CameraMessage(_Said):
+    """One camera of the page."""
+
+    name: str
+    size: tuple[int, int] | None
+    """Height and width of its frames in pixels; null before the first."""
+    status: StatusMessage
+
+
+class CamerasMessage(_Said):
+    cameras: list[CameraMessage]
+
+
+class EventsMessage(_Said):
+    """What happened at one camera, oldest first."""
+
+    camera: str
+    events: list[EventMessage]
+
+
+class PictureMessage(_Said):
+    """What comes with a picture: whose it is, what is tracked in it, and where that is to be seen."""
+
+    camera: str
+    frames: FramesMessage
+    outlines: dict[int, list[Outline]]
+    """By object id, closed lines x, y, x, y, … in thousandths of width and height, one for each part."""
+    age: float
+    """Seconds since the frame was decoded."""
+    step: float
+    """Seconds that decoding and tracking it took."""
+
+
+class ErrorMessage(_Said):
+    error: str
+
+
+def picture_message(camera: str, picture: Picture, frames: FramesMessage) -> PictureMessage:
+    result = picture.result
+    return PictureMessage(
+        camera=camera,
+        frames=frames,
+        outlines={name: list(lines) for name, lines in picture.outlines.items()},
+        age=round(time.monotonic() - result.frame.arrived, 4),
+        step=round(result.timings.total, 4),
+    )
+
+
+def cameras_message(cameras: Iterable[Camera]) -> CamerasMessage:
+    said = [CameraMessage(name=one.name, size=one.size, status=one.status()) for one in cameras]
+    return CamerasMessage(cameras=said)

@@ -1,0 +1,1 @@
+"""WebRTC both ways, negotiated over HTTP: WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep)."""
