@@ -225,17 +225,23 @@ class _Coding:
         self._codec: VideoCodecContext | None = None
         self._size = (0, 0)
         self._last_key = 0
+        self._pace = _Pace()
+        self._rate = 0.0
 
     def encode(self, picture: Image, result: Result, key_wanted: bool) -> list[Unit]:
         planes = to_i420(picture)
         size = (planes.shape[0] * 2 // 3, planes.shape[1])
-        fresh = self._codec is None or size != self._size
+        before, self.pts = self.pts, max(round(result.frame.time * CLOCK_RATE), self.pts + 1)
+        self._pace.note((self.pts - before) / CLOCK_RATE)
+        due = self._key_is_due(key_wanted)
+        changed = size != self._size or (due and self._pace.is_far_from(self._rate))
+        fresh = self._codec is None or changed
         if self._codec is None or fresh:
-            self._codec, self._size = _open_codec(size), size
-        self.pts = max(round(result.frame.time * CLOCK_RATE), self.pts + 1)
+            self._size, self._rate = size, self._pace.rate
+            self._codec = _open_codec(size, self._rate)
         frame = to_frame(planes)
         frame.pts, frame.time_base = self.pts, Fraction(1, CLOCK_RATE)
-        if fresh or self._key_is_due(key_wanted):
+        if fresh or due:
             frame.pict_type = PictureType.I
             self._last_key = self.pts
         made, of = self._codec.encode(frame), result.frame
@@ -249,14 +255,33 @@ class _Coding:
         return passed >= (SOONEST_KEY_SECONDS if wanted else GOP_SECONDS)
 
 
-def _open_codec(size: tuple[int, int]) -> VideoCodecContext:
+class _Pace:
+    """How many pictures come in a second, lately. x264 allots each its part of a second's bits, so it has to
+    know: told 30 where 2 come, it makes each of a fifteenth of the bits there are."""
+
+    def __init__(self) -> None:
+        self._interval = 1 / _NOMINAL_RATE
+
+    @property
+    def rate(self) -> float:
+        return min(60.0, max(1.0, 1 / self._interval))
+
+    def note(self, seconds: float) -> None:
+        """The time from one picture to the next."""
+        self._interval += 0.2 * (min(seconds, 1.0) - self._interval)
+
+    def is_far_from(self, rate: float) -> bool:
+        return not rate / 1.5 < self.rate < rate * 1.5
+
+
+def _open_codec(size: tuple[int, int], rate: float) -> VideoCodecContext:
     height, width = size
     codec = av.CodecContext.create("libx264", "w")
     assert isinstance(codec, VideoCodecContext)
     codec.height, codec.width = size
     codec.pix_fmt = "yuv420p"
     codec.time_base = Fraction(1, CLOCK_RATE)
-    codec.framerate = Fraction(_NOMINAL_RATE)
+    codec.framerate = Fraction(rate).limit_denominator(100)
     codec.thread_count = 1 if height * width <= _ONE_THREAD_PIXELS else 2
     codec.colorspace, codec.color_range = BT601, LIMITED_RANGE
     bits = str(max(300_000, height * width * _BITS_A_PIXEL))

@@ -14,6 +14,7 @@ import pytest
 from keepsight.streams.encoder import READER_UNITS, SharedEncoder, Unit, Units
 from keepsight.streams.types import Image
 
+from .filming import noise
 from .results import result
 
 SIZE = (120, 160)
@@ -137,6 +138,27 @@ async def test_an_encode_that_was_cancelled_is_followed_by_a_key_frame() -> None
         got = await all_of(units)
     after = next(at for at in got if at.frame[1] > 20)
     assert after.key
+
+
+async def test_few_pictures_a_second_get_as_many_bits_as_many() -> None:
+    """On a slow machine two pictures come in a second; they may be as good as those of thirty."""
+    sizes = []
+    for rate in (30, 2):
+        encoder = SharedEncoder()
+        with encoder.read(1000) as units:
+            async with encoder:
+                await film_noise(encoder, rate)
+            sizes.append(sum(len(at.data) for at in (await all_of(units))[-20:]))
+    assert sizes[1] > 0.5 * 20 * 4 * 320 * 240 / 8 / 2  # half of the bits of ten seconds
+    assert sizes[1] > 4 * sizes[0]
+
+
+async def film_noise(encoder: SharedEncoder, rate: float) -> None:
+    """Sixty pictures of noise, which no encoder can make small."""
+    made = [noise((240, 320), seed) for seed in range(10)]
+    for index in range(60):
+        at = made[index % 10]
+        await encoder.write(replace(at, frame=replace(at.frame, index=index, time=index / rate)))
 
 
 async def test_a_failing_encode_is_left_out_and_the_next_is_a_key_frame() -> None:

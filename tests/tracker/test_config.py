@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from keepsight.tracker.config import RunConfig, read_deployment, run_config
+from keepsight.tracker.config import VARIABLE, RunConfig, read_deployment, run_config
 from keepsight.tracker.deployment import prepare
 from keepsight.tracker.validation import ConfigError
 
@@ -169,6 +169,6 @@ def test_masks_go_beside_a_prompt_of_another_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("file", DEPLOYMENTS, ids=lambda file: file.name)
 def test_the_deployments_that_come_along_are_right(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAMERA_PASSWORD", "hush")
-    monkeypatch.setenv("MQTT_PASSWORD", "hush")
+    for name in VARIABLE.findall(file.read_text(encoding="utf-8")):
+        monkeypatch.setenv(name, "hush")
     assert read_deployment(file).streams
