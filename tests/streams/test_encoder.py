@@ -163,7 +163,7 @@ async def film_noise(encoder: SharedEncoder, rate: float) -> None:
 
 async def test_a_failing_encode_is_left_out_and_the_next_is_a_key_frame() -> None:
     encoder = SharedEncoder()
-    huge = np.broadcast_to(np.uint8(0), (20_000, 20_000, 3))  # x264 takes up to 16384
+    huge = np.zeros((32, 20_000, 3), np.uint8)  # x264 takes up to 16384
     with encoder.read() as units:
         async with encoder:
             await write(encoder, [0])
