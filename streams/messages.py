@@ -13,12 +13,27 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from . import control, rle
-from .types import Applied, Box, Clock, Event, EventKind, Frame, Mask, Result, SourceState, State, Track
+from .types import (
+    Applied,
+    Box,
+    Clock,
+    Event,
+    EventKind,
+    Frame,
+    Mask,
+    Result,
+    Side,
+    SourceState,
+    State,
+    Track,
+    Watched,
+)
 
 Availability = Literal["online", "stopped", "offline"]
 """Plain text: at each connect, at a clean end, and said by the broker when the connection is lost."""
 
-_PLACES = 4  # decimals of scores
+_PLACES = 4  # decimals of scores and speeds
+_DEGREE_PLACES = 1
 _FINE_PLACES = 6  # decimals of coordinates and times: a pixel of any frame, a microsecond
 
 RunState = Literal["waiting", "running", "stopped"]
@@ -84,10 +99,25 @@ class TrackFields(_Part):
     """Overlap of the masks at a strict and at a lax threshold."""
     margin: Score
     """How clearly the pixels of the mask are told from the others, on average."""
+    speed: float | None = None
+    """Diagonals of the frame a second, on average over the last second; null where it is not known yet."""
+    heading: float | None = None
+    """Where it goes, in degrees clockwise from straight up in the picture, 0 to 360; null at rest."""
+    moving: bool | None = None
+    """Whether it moves or stands still, which takes some time to change; null before it is known."""
 
 
 class MaskedTrack(TrackFields):
     mask: RleMask
+
+
+class WatchedFields(_Part):
+    """A zone or a line that is watched, and what there is to count."""
+
+    kind: Literal["zone", "line"]
+    name: str
+    counts: dict[str, int]
+    """In a zone: objects by label. Of a line: crossings so far, to the `left` and the `right`."""
 
 
 class ObjectMask(_Part):
@@ -107,6 +137,15 @@ class EventFields(_OfFrame):
     reason: str
     confidence: Score
     box: Box | None
+    rule: str | None = None
+    """The zone or line it is about."""
+    seconds: float | None = None
+    """How long the object was in the zone: from when it was first to when it was last seen there."""
+    side: Side | None = None
+    """Where it went over the line, for who looks from the line's first point to its second."""
+    speed: float | None = None
+    heading: float | None = None
+    """Speed and heading as in tracks."""
 
 
 class StatusMessage(_Published, _Message):
@@ -137,6 +176,8 @@ class FramesMessage(_OfFrame, _Published, _Message):
     size: tuple[int, int]
     """Height and width of the frame in pixels."""
     tracks: list[TrackFields]
+    watched: list[WatchedFields] = []
+    """The zones and lines of the camera's rules."""
 
 
 class MasksMessage(_OfFrame, _Published, _Message):
@@ -182,6 +223,7 @@ class ResultLine(_OfFrame, _Message):
     """Height and width of the frame in pixels."""
     tracks: list[MaskedTrack]
     events: list[EventFields]
+    watched: list[WatchedFields] = []
 
 
 _MODELS: dict[str, type[BaseModel]] = {
@@ -232,6 +274,7 @@ def frames_message(result: Result, published: float) -> FramesMessage:
         **_of_frame(result.frame),
         size=result.frame.size,
         tracks=[TrackFields(**_track(track)) for track in result.tracks],
+        watched=[_watched(one) for one in result.watched],
         published=_fine(published),
     )
 
@@ -278,6 +321,7 @@ def result_line(result: Result) -> ResultLine:
         size=result.frame.size,
         tracks=[MaskedTrack(**_track(track), mask=_rle(track.mask)) for track in result.tracks],
         events=[EventFields(**_event(event)) for event in result.events],
+        watched=[_watched(one) for one in result.watched],
     )
 
 
@@ -302,6 +346,9 @@ def _track(track: Track) -> dict[str, Any]:
         "presence": _score(track.presence),
         "stability": _score(track.stability),
         "margin": _score(track.margin),
+        "speed": _optional(track.speed),
+        "heading": _optional(track.heading, _DEGREE_PLACES),
+        "moving": track.moving,
     }
 
 
@@ -320,7 +367,16 @@ def _event(event: Event) -> dict[str, Any]:
         "reason": event.reason,
         "confidence": _score(event.confidence),
         "box": _box(event.box),
+        "rule": event.rule,
+        "seconds": _optional(event.seconds, _FINE_PLACES),
+        "side": event.side,
+        "speed": _optional(event.speed),
+        "heading": _optional(event.heading, _DEGREE_PLACES),
     }
+
+
+def _watched(watched: Watched) -> WatchedFields:
+    return WatchedFields(kind=watched.kind, name=watched.name, counts=dict(watched.counts))
 
 
 def _rle(mask: Mask) -> RleMask:
@@ -334,6 +390,10 @@ def _box(box: Box | None) -> Box | None:
 
 def _fine(value: float) -> float:
     return round(float(value), _FINE_PLACES)
+
+
+def _optional(value: float | None, places: int = _PLACES) -> float | None:
+    return None if value is None else round(float(value), places)
 
 
 def _score(value: float) -> float:

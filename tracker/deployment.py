@@ -35,7 +35,7 @@ def prepare_stream(name: str, stream: config.Stream) -> Stream:
             f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
             "or take commands over -o mqtt://HOST"
         )
-    return Stream(name, source, sinks, cues)
+    return Stream(name, source, sinks, cues, stream.rules)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

@@ -21,8 +21,11 @@ from keepsight.streams.types import Command, Event, Frame, Refusal, Result
 
 from .looking_ahead import one_ahead
 from .prompts import Cue, check_masks, due
+from .rules import NO_RULES, Rules
 from .summary import Meter, Summary
 from .validation import ConfigError
+from .watching import begin as begin_watch
+from .watching import step as watch_step
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +70,14 @@ Take = Callable[[], Sequence[Command]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is to be run: where frames come from, what is tracked from when, and where results go."""
+    """What is to be run: where frames come from, what is tracked from when and watched for, and where results
+    go."""
 
     name: str
     source: Source
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
+    rules: Rules = NO_RULES
 
     def take(self) -> tuple[Command, ...]:
         """What was commanded through the sinks that take commands, since this was last asked."""
@@ -320,9 +325,11 @@ async def _opening(
 
     if stream.source.live:
         await unless(stop, _open(outlets, tasks))
+    watch = begin_watch(stream.rules)
     async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
-            yield result
+            watch, watched = watch_step(watch, stream.rules, result)
+            yield watched
 
 
 async def _deliver(

@@ -38,6 +38,7 @@ PROMPT_MASK = typer.Option(
     help=f"Indexed PNG: a pixel's value is its object's id, {VOID}; repeatable",
 )
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
+RULES = typer.Option(metavar="FILE.yaml", help="Zones, lines and motion to be told of")
 AUTO = typer.Option(help="Find objects without prompts: off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
@@ -51,6 +52,7 @@ def run(
     prompt_mask: Annotated[list[str] | None, PROMPT_MASK] = None,
     prompts: Annotated[Path | None, PROMPTS] = None,
     auto: Annotated[str | None, AUTO] = None,
+    rules: Annotated[Path | None, RULES] = None,
     model: Annotated[str | None, MODEL] = None,
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str | None, DEVICE] = None,
@@ -65,7 +67,7 @@ def run(
     from ..weights import find_weights
     from .running import run_streams, tell
 
-    watched = typed(source=source, output=output, auto=auto, max_objects=max_objects)
+    watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
     deployment = deployment_of(watched | shown | engine, config)
