@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .types import Command, Frame, Result, SourceStatus
+from .types import Command, Frame, Result, SourceStatus, Switch
 
 
 class SourceError(Exception):
@@ -87,6 +87,15 @@ class Commander(Protocol):
 
         Called on the event loop before each step. Never waits. What became of them is told by the results.
         """
+        ...
+
+
+@runtime_checkable
+class Switched(Protocol):
+    """A sink through which a stream's parts are switched off and on."""
+
+    def is_on(self, switch: Switch) -> bool:
+        """Whether a part is on, as everything is at the begin. Called on the event loop. Never waits."""
         ...
 
 

@@ -50,13 +50,15 @@ def colour_of(object_id: int) -> Colour:
 
 
 def overlay(result: Result, last_boxes: LastBoxes) -> Image:
-    """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it.
+    """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it, if the result says so.
 
     A visible object gets a translucent fill, an outline and a tag; one that is hidden or lost a dashed box
     and a grey tag, where `last_boxes` says it was last. Zones and lines that are watched lie under them, with
     their counts; a line's arrows point to the sides that are watched. Sizes follow the frame's height.
     """
     image = result.frame.image.copy()
+    if not result.drawn:
+        return image
     style = _Style.of(image)
     for watched in result.watched:
         _draw_watched(image, watched, style)

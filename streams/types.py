@@ -24,6 +24,8 @@ FrameRef = tuple[int, int]
 Clock = Literal["rtcp", "arrival", "file", "generated"]
 """Where a capture time came from."""
 State = Literal["tentative", "tracked", "occluded", "lost"]
+Switch = Literal["enabled", "overlay", "auto"]
+"""What may be switched off and on while a stream runs: tracking, drawing, and finding objects."""
 EventKind = Literal[
     "new",
     "update",
@@ -259,7 +261,8 @@ class Timings:
 class Result:
     """What one step of the tracker says about one frame; tracks are in the order of their object ids.
 
-    `watched`: the zones and lines of the stream's rules, as of this frame.
+    `watched`: the zones and lines of the stream's rules, as of this frame; `drawn`: whether an overlay shows
+    more than the frame itself.
     """
 
     frame: Frame
@@ -269,3 +272,4 @@ class Result:
     refusals: tuple[Refusal, ...] = ()
     timings: Timings = Timings()
     watched: tuple[Watched, ...] = ()
+    drawn: bool = True

@@ -7,13 +7,16 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from keepsight.streams.base import Commander, Sink, SourceListener, redact
+from keepsight.streams.base import Commander, Sink, SourceListener, Switched, redact
+from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.sinks import open_sink
+from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
+from keepsight.streams.sources.gated import GatedSource
 from keepsight.streams.types import Prompt, SourceStatus
 
 from . import config
-from .pipeline import Stream
+from .pipeline import Stream, are_on
 from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
 from .validation import ConfigError
 
@@ -21,12 +24,33 @@ from .validation import ConfigError
 def prepare(deployment: config.Deployment) -> list[Stream]:
     """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
     refuse_shared_outputs(deployment)
-    return [prepare_stream(name, stream) for name, stream in deployment.streams.items()]
+    streams = [prepare_stream(name, stream) for name, stream in deployment.streams.items()]
+    introduce(streams, deployment)
+    return streams
+
+
+def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
+    """Tell the sinks on one node of one broker of each other's cameras: the node is described as a whole."""
+    nodes: dict[tuple[str, int, str], list[tuple[MqttSink, CameraInfo]]] = {}
+    for stream in streams:
+        for sink in stream.sinks:
+            if isinstance(sink, MqttSink):
+                target, rules = sink.target, stream.rules
+                camera = CameraInfo(target.camera, tuple(rules.zones), tuple(rules.lines))
+                key = target.host, target.port, target.availability_topic
+                nodes.setdefault(key, []).append((sink, camera))
+    for there in nodes.values():
+        cameras = {camera.name: camera for _, camera in there}
+        info = NodeInfo(deployment.model, tuple(cameras.values()))
+        for sink, _ in there:
+            sink.introduce(info)
 
 
 def prepare_stream(name: str, stream: config.Stream) -> Stream:
     sinks = tuple(open_sink(url, camera=name) for url in stream.output)
     source = open_source(stream.source, on_status=partial(tell, sinks))
+    if any(isinstance(sink, Switched) for sink in sinks):
+        source = GatedSource(source, partial(are_on, sinks, "enabled"))
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)

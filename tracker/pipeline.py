@@ -15,9 +15,9 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError
+from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError, Switched
 from keepsight.streams.mailbox import Mailbox
-from keepsight.streams.types import Command, Event, Frame, Refusal, Result
+from keepsight.streams.types import Command, Event, Frame, Refusal, Result, Switch
 
 from .looking_ahead import one_ahead
 from .prompts import Cue, check_masks, due
@@ -83,6 +83,14 @@ class Stream:
         """What was commanded through the sinks that take commands, since this was last asked."""
         commanders = (sink for sink in self.sinks if isinstance(sink, Commander))
         return tuple(command for commander in commanders for command in commander.take_commands())
+
+    def is_on(self, switch: Switch) -> bool:
+        """Whether no sink has switched a part off."""
+        return are_on(self.sinks, switch)
+
+
+def are_on(sinks: Sequence[Sink], switch: Switch) -> bool:
+    return all(sink.is_on(switch) for sink in sinks if isinstance(sink, Switched))
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,7 +337,7 @@ async def _opening(
     async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
             watch, watched = watch_step(watch, stream.rules, result)
-            yield watched
+            yield watched if stream.is_on("overlay") else replace(watched, drawn=False)
 
 
 async def _deliver(

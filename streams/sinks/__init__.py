@@ -9,7 +9,7 @@ from ..base import Sink, SinkError, redact
 from .jsonl import JsonLinesWriter
 from .masks import MasksWriter
 from .mqtt import MqttSink
-from .mqtt_target import parse_target
+from .mqtt_target import SCHEMES, parse_target
 from .video import VideoWriter
 from .writer import Writer, WriterSink
 
@@ -19,12 +19,11 @@ _FILES: dict[str, Callable[[Path], Writer]] = {
     ".jsonl": JsonLinesWriter,
 }
 _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
-_BROKERS = ("mqtt", "mqtts")
 
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
-    *(f"{scheme}://HOST/PREFIX" for scheme in _BROKERS),
+    *(f"{scheme}://HOST/PREFIX" for scheme in SCHEMES),
 )
 
 
@@ -37,7 +36,7 @@ def open_sink(url: str, *, node: str = "", camera: str = "", run: str = "") -> S
     """
     scheme, _, rest = url.partition(":")
     ending = Path(url).suffix.lower()
-    if scheme in _BROKERS:
+    if scheme in SCHEMES:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))

@@ -22,6 +22,15 @@ from keepsight.streams.messages import (
     schema,
     status_message,
 )
+from keepsight.streams.node_messages import (
+    CameraInfo,
+    NodeInfo,
+    Stats,
+    info_message,
+    object_message,
+    stats_message,
+    zone_message,
+)
 from keepsight.streams.types import Applied, Forget, Watched
 
 from .results import event, frame, result
@@ -37,6 +46,10 @@ MADE: dict[str, BaseModel] = {
     "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),
     "ack": ack_message("forget", "a", Applied(Forget(1), (0, 3), 1), published=5.0),
     "result": result_line(result(3, events=("new",))),
+    "info": info_message(NodeInfo("nano", (CameraInfo("door", ("yard",)),)), ("info",), published=5.0),
+    "stats": stats_message(Stats("door", 60.0, 600, 3, {"step": (0.1, 0.2)}, 1, 0, 9), published=5.0),
+    "object": object_message(result(3).tracks[0], result(3), published=5.0),
+    "zone": zone_message(WATCHED[0], published=5.0),
 }
 
 
@@ -105,7 +118,7 @@ def test_event_ids_tell_events_of_all_runs_apart_and_never_change() -> None:
 
 
 def test_frames_messages_count_what_is_in_zones_and_crossed_lines() -> None:
-    assert MADE["frames"].model_dump()["watched"] == [
+    assert json.loads(MADE["frames"].model_dump_json())["watched"] == [
         {"kind": "zone", "name": "yard", "counts": {"cup": 2}},
         {"kind": "line", "name": "gate", "counts": {"left": 0, "right": 7}},
     ]
