@@ -83,7 +83,7 @@ class Stream(_Frozen):
     prompt: Strings = ()
     prompt_mask: Strings = ()
     prompts: Path | None = None
-    auto: Annotated[str, one_of("off", later=("motion", "grid", "detector"))] = "off"
+    auto: Annotated[str, one_of("off", "motion", later=("grid", "detector"))] = "off"
     rules: Annotated[Rules, BeforeValidator(from_file)] = Rules()
     output: Strings = ()
 

@@ -36,7 +36,9 @@ def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
         for sink in stream.sinks:
             if isinstance(sink, MqttSink):
                 target, rules = sink.target, stream.rules
-                camera = CameraInfo(target.camera, tuple(rules.zones), tuple(rules.lines))
+                camera = CameraInfo(
+                    target.camera, tuple(rules.zones), tuple(rules.lines), auto=stream.auto != "off"
+                )
                 key = target.host, target.port, target.availability_topic
                 nodes.setdefault(key, []).append((sink, camera))
     for there in nodes.values():
@@ -54,12 +56,12 @@ def prepare_stream(name: str, stream: config.Stream) -> Stream:
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
-    if not cues and not any(isinstance(sink, Commander) for sink in sinks):
+    if not cues and stream.auto == "off" and not any(isinstance(sink, Commander) for sink in sinks):
         raise ConfigError(
             f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
-            "or take commands over -o mqtt://HOST"
+            "find what moves by --auto motion, or take commands over -o mqtt://HOST"
         )
-    return Stream(name, source, sinks, cues, stream.rules)
+    return Stream(name, source, sinks, cues, stream.rules, stream.auto)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

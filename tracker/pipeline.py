@@ -78,6 +78,7 @@ class Stream:
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
     rules: Rules = NO_RULES
+    auto: str = "off"
 
     def take(self) -> tuple[Command, ...]:
         """What was commanded through the sinks that take commands, since this was last asked."""

@@ -39,7 +39,7 @@ PROMPT_MASK = typer.Option(
 )
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
 RULES = typer.Option(metavar="FILE.yaml", help="Zones, lines and motion to be told of")
-AUTO = typer.Option(help="Find objects without prompts: off")
+AUTO = typer.Option(help="Find objects without prompts: motion (before a camera that stands still) or off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
 CONFIG = typer.Option(metavar="FILE.yaml", help="All of this from a file")
