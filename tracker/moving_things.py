@@ -8,6 +8,7 @@ light has changed and all else is as before, as under clouds, there is nothing.
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from typing import Any
@@ -59,13 +60,15 @@ class MotionSettings:
 @dataclass(frozen=True, slots=True)
 class Blob:
     """Something that moves. mask: (h, w) bool at the looked-at size; first, at: where its centre was when it
-    was first seen and is now, in diagonals; since: when that was, in seconds."""
+    was first seen and is now, in diagonals; since: when that was, in seconds; number: the same in all frames
+    in which it is followed."""
 
     mask: Mask
     box: Box
     first: tuple[float, float]
     at: tuple[float, float]
     since: float
+    number: int
 
 
 class MovingThings:
@@ -77,6 +80,7 @@ class MovingThings:
         self._model: cv2.BackgroundSubtractorMOG2 | None = None
         self._size: tuple[int, ...] = ()
         self._began = 0.0
+        self._numbers = itertools.count()
         self._last: float | None = None
 
     def look(self, image: Image, time: float) -> tuple[Blob, ...]:
@@ -97,7 +101,7 @@ class MovingThings:
         moving = _cleaned(np.asarray(marks > SHADOW))
         if moving.mean() > self.settings.sudden:
             return self._begin(small, time)
-        parts = [] if warming else _parts(moving, self.settings, time)
+        parts = [] if warming else self._parts(moving, time)
         background = self._background()
         lit = [blob for blob in parts if not _only_light(small, background, blob.mask)]
         self._blobs = _followed(self._blobs, lit)
@@ -110,6 +114,21 @@ class MovingThings:
         self._size = small.shape
         self._blobs, self._began, self._last = (), time, time
         return ()
+
+    def _parts(self, moving: NDArray[np.uint8], time: float) -> list[Blob]:
+        """The connected parts of a sensible size, largest first."""
+        height, width = moving.shape
+        diagonal = math.hypot(height, width)
+        number, labels, stats, centres = cv2.connectedComponentsWithStats(moving, connectivity=8)
+        area = stats[:, cv2.CC_STAT_AREA] / (height * width)
+        fit = [k for k in range(1, number) if self.settings.smallest <= area[k] <= self.settings.largest]
+        found = []
+        for k in sorted(fit, key=lambda k: -area[k])[:MOST_BLOBS]:
+            x, y, w, h = (int(stats[k, one]) for one in range(4))
+            centre = float(centres[k][0]) / diagonal, float(centres[k][1]) / diagonal
+            box = x / width, y / height, (x + w) / width, (y + h) / height
+            found.append(Blob(np.asarray(labels == k), box, centre, centre, time, next(self._numbers)))
+        return found
 
     def _background(self) -> Image:
         assert self._model is not None
@@ -163,22 +182,6 @@ def _cleaned(moving: Mask) -> NDArray[np.uint8]:
     return np.asarray(cv2.morphologyEx(opened, cv2.MORPH_CLOSE, kernel), np.uint8)
 
 
-def _parts(moving: NDArray[np.uint8], settings: MotionSettings, time: float) -> list[Blob]:
-    """The connected parts of a sensible size, largest first."""
-    height, width = moving.shape
-    diagonal = math.hypot(height, width)
-    number, labels, stats, centres = cv2.connectedComponentsWithStats(moving, connectivity=8)
-    area = stats[:, cv2.CC_STAT_AREA] / (height * width)
-    fit = [k for k in range(1, number) if settings.smallest <= area[k] <= settings.largest]
-    found = []
-    for k in sorted(fit, key=lambda k: -area[k])[:MOST_BLOBS]:
-        x, y, w, h = (int(stats[k, one]) for one in range(4))
-        centre = float(centres[k][0]) / diagonal, float(centres[k][1]) / diagonal
-        box = x / width, y / height, (x + w) / width, (y + h) / height
-        found.append(Blob(np.asarray(labels == k), box, centre, centre, time))
-    return found
-
-
 def _only_light(image: Image, background: Image, mask: Mask) -> bool:
     """Whether image and background (h, w, 3) differ in the mask as by a change of light alone."""
     now, before = image[mask].astype(np.float32), background[mask].astype(np.float32)
@@ -205,7 +208,7 @@ def _followed(before: tuple[Blob, ...], now: list[Blob]) -> tuple[Blob, ...]:
         best = int(np.argmax(shares)) if shares else -1
         old = left.pop(best) if best >= 0 and shares[best] > 0.1 else None
         if old is not None and 1 / GROWTH < blob.mask.sum() / old.mask.sum() < GROWTH:
-            blob = replace(blob, first=old.first, since=old.since)
+            blob = replace(blob, first=old.first, since=old.since, number=old.number)
         followed.append(blob)
     return tuple(followed)
 

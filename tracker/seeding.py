@@ -31,6 +31,9 @@ from .pipeline import Session
 
 TAKEN = 0.3
 """What overlaps a track by this part of the smaller of the two is that track."""
+MISSED = 3
+"""In so many frames in a row no track of that frame may cover a thing before it is prompted. Of what moves
+fast, the tracks of the frame before are beside it."""
 SAME = 0.7
 """Two tracks with this mask IoU are one thing."""
 TOKEN = "auto"
@@ -66,6 +69,7 @@ class MotionSession:
         self._settings = settings or SeedingSettings()
         self._things = things or MovingThings()
         self._mine: dict[int, float] = {}
+        self._missed: dict[int, int] = {}
         self._tracks: tuple[Track, ...] = ()
 
     def spare(self) -> float | None:
@@ -84,15 +88,16 @@ class MotionSession:
         found: tuple[Command, ...] = ()
         if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
             gone = given_up(self._tracks, self._mine, frame.time, self._settings.forget_after)
-            kept = [track for track in self._tracks if track.object_id not in gone]
-            room = self._room - len(kept) - self._settings.reserve
-            news = untracked(blobs, kept)[: max(0, room)]
+            room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
+            news = [blob for blob in blobs if self._missed.get(blob.number, 0) >= MISSED][: max(0, room)]
             found = (
                 *(Forget(number, TOKEN) for number in gone),
                 *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
             )
         result = await self._session.step(frame, (*commands, *found))
         self._note(result)
+        free = untracked(blobs, result.tracks)
+        self._missed = {blob.number: self._missed.get(blob.number, 0) + 1 for blob in free}
         return result
 
     def _note(self, result: Result) -> None:

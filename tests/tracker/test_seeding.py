@@ -172,6 +172,19 @@ async def test_a_walker_is_prompted_once_tracked_and_forgotten_when_it_has_gone(
     assert results[-1].tracks == ()
 
 
+async def test_what_moves_most_of_its_width_in_a_frame_is_prompted_once() -> None:
+    """The track of the frame before is then hardly on it any more."""
+    inner, still = ColourSession(4), background()
+    session = MotionSession(inner, at_once, lambda: True, 4)
+
+    def running(index: int) -> Place | None:
+        return (10 * (index - 40) - 14, 50) if 40 <= index < 54 else None
+
+    for frame in frames(lambda index: with_square(still, running(index)), 54):
+        await session.step(frame, ())
+    assert [type(command) for _, command in inner.commands] == [Prompt]
+
+
 @pytest.mark.parametrize(("room", "on"), [(1, True), (4, False)])
 async def test_nothing_is_prompted_where_there_is_no_slot_to_spare_or_it_is_switched_off(
     room: int, on: bool
