@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .types import Command, Frame, Result, SourceStatus
+from .types import Command, Frame, Result, SourceStatus, Switch
 
 
 class SourceError(Exception):
@@ -97,6 +97,15 @@ class Page(Protocol):
     @property
     def address(self) -> str:
         """What to type there."""
+        ...
+
+
+@runtime_checkable
+class Switched(Protocol):
+    """A sink through which a stream's parts are switched off and on."""
+
+    def is_on(self, switch: Switch) -> bool:
+        """Whether a part is on, as everything is at the begin. Called on the event loop. Never waits."""
         ...
 
 

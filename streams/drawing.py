@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Box, Frame, Image, Mask, Result, State, Track
+from .types import Box, Frame, Image, Mask, Result, State, Track, Watched
 
 Colour = tuple[int, int, int]
 PixelBox = tuple[int, int, int, int]
@@ -50,13 +50,18 @@ def colour_of(object_id: int) -> Colour:
 
 
 def overlay(result: Result, last_boxes: LastBoxes) -> Image:
-    """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it.
+    """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it, if the result says so.
 
     A visible object gets a translucent fill, an outline and a tag; one that is hidden or lost a dashed box
-    and a grey tag, where `last_boxes` says it was last. Sizes follow the frame's height.
+    and a grey tag, where `last_boxes` says it was last. Zones and lines that are watched lie under them, with
+    their counts; a line's arrows point to the sides that are watched. Sizes follow the frame's height.
     """
     image = result.frame.image.copy()
+    if not result.drawn:
+        return image
     style = _Style.of(image)
+    for watched in result.watched:
+        _draw_watched(image, watched, style)
     for track in result.tracks:
         _draw_mask(image, track, style)
     placed: list[PixelBox] = []
@@ -258,6 +263,41 @@ def _draw_dashed(image: Image, box: PixelBox, colour: Colour, style: _Style) -> 
     image[max(y1 - line, y0) : y1, x0:x1] = across
     image[y0:y1, x0 : min(x0 + line, x1)] = down
     image[y0:y1, max(x1 - line, x0) : x1] = down
+
+
+def _draw_watched(image: Image, watched: Watched, style: _Style) -> None:
+    """Outline a zone, in orange while something is in it; or draw a line. Both with name and counts."""
+    height, width = image.shape[:2]
+    points = np.array(watched.points) * (width - 1, height - 1)
+    zone = watched.kind == "zone"
+    colour = _BASE_COLOURS[1] if zone and watched.counts else _PAPER
+    path = [points.round().astype(np.int32)]
+    for shade, thickness in ((_INK, style.line + 2), (colour, style.line)):
+        cv2.polylines(image, path, zone, shade, thickness, cv2.LINE_AA)
+        for start, tip in () if zone else _arrows(points, watched, 12 * style.line + 6):
+            cv2.arrowedLine(image, start, tip, shade, thickness, cv2.LINE_AA, tipLength=0.5)
+    corner = path[0][path[0].sum(1).argmin()]
+    text = _watched_text(watched)
+    x0, y0, x1, y1 = _inside(image, int(corner[0]), int(corner[1]), style.tag_size(text))
+    image[y0:y1, x0:x1] = _blend(image[y0:y1, x0:x1], _INK, 0.6)
+    _write(image, text, (x0 + 2 * style.margin, y1 - style.margin), colour, style)
+
+
+def _arrows(
+    points: NDArray[np.float64], watched: Watched, length: int
+) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+    """From the middle of a line to each side that is watched: (start, tip), in pixels."""
+    along = points[1] - points[0]
+    right = np.array((-along[1], along[0])) / max(float(np.hypot(*along)), 1.0)
+    start = points.mean(0)
+    tips = (start + length * (right if side == "right" else -right) for side, _ in watched.counts)
+    return [((round(start[0]), round(start[1])), (round(tip[0]), round(tip[1]))) for tip in tips]
+
+
+def _watched_text(watched: Watched) -> str:
+    """The name and what there is to count; objects without a label only by their number."""
+    counts = (f"{label} {count}".strip() for label, count in watched.counts)
+    return "  ".join((watched.name, *counts))
 
 
 def _draw_clock(image: Image, frame: Frame, style: _Style) -> None:

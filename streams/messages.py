@@ -10,56 +10,36 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
-from . import control, rle
-from .types import Applied, Box, Clock, Event, EventKind, Frame, Mask, Result, SourceState, State, Track
+from . import control, node_messages, rle
+from .message_parts import FINE_PLACES, Message, OfFrame, Part, Published, fine, fine_box
+from .types import (
+    Applied,
+    Box,
+    Event,
+    EventKind,
+    Frame,
+    Mask,
+    Result,
+    Side,
+    SourceState,
+    State,
+    Track,
+    Watched,
+)
 
 Availability = Literal["online", "stopped", "offline"]
 """Plain text: at each connect, at a clean end, and said by the broker when the connection is lost."""
 
-_PLACES = 4  # decimals of scores
-_FINE_PLACES = 6  # decimals of coordinates and times: a pixel of any frame, a microsecond
+_PLACES = 4  # decimals of scores and speeds
+_DEGREE_PLACES = 1
 
 RunState = Literal["waiting", "running", "stopped"]
 Score = float
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="ignore",
-        use_attribute_docstrings=True,
-        json_schema_serialization_defaults_required=True,
-    )
-
-
-class _Message(_Part):
-    v: Literal[1] = 1
-    """Version of the message format."""
-
-
-class _OfFrame(_Part):
-    """Which frame is spoken of, and when it was."""
-
-    epoch: int
-    """Rises at each reconnect of the source."""
-    index: int
-    """Frames decoded before this one."""
-    time: float
-    """Presentation time in seconds."""
-    captured: float
-    """Wall-clock time of capture, seconds since 1970."""
-    clock: Clock
-    """Where the capture time came from."""
-
-
-class _Published(_Part):
-    published: float
-    """Wall-clock time of publishing, seconds since 1970."""
-
-
-class RleMask(_Part):
+class RleMask(Part):
     """A mask in COCO's compressed run-length encoding, column-major."""
 
     size: tuple[int, int]
@@ -67,7 +47,7 @@ class RleMask(_Part):
     counts: str
 
 
-class TrackFields(_Part):
+class TrackFields(Part):
     """One object in one frame. Scores lie in [0, 1]."""
 
     object_id: int
@@ -84,18 +64,33 @@ class TrackFields(_Part):
     """Overlap of the masks at a strict and at a lax threshold."""
     margin: Score
     """How clearly the pixels of the mask are told from the others, on average."""
+    speed: float | None = None
+    """Diagonals of the frame a second, on average over the last second; null where it is not known yet."""
+    heading: float | None = None
+    """Where it goes, in degrees clockwise from straight up in the picture, 0 to 360; null at rest."""
+    moving: bool | None = None
+    """Whether it moves or stands still, which takes some time to change; null before it is known."""
 
 
 class MaskedTrack(TrackFields):
     mask: RleMask
 
 
-class ObjectMask(_Part):
+class WatchedFields(Part):
+    """A zone or a line that is watched, and what there is to count."""
+
+    kind: Literal["zone", "line"]
+    name: str
+    counts: dict[str, int]
+    """In a zone: objects by label. Of a line: crossings so far, to the `left` and the `right`."""
+
+
+class ObjectMask(Part):
     object_id: int
     mask: RleMask
 
 
-class EventFields(_OfFrame):
+class EventFields(OfFrame):
     """What happened to which object. Boxes and scores as in tracks."""
 
     kind: EventKind
@@ -107,9 +102,18 @@ class EventFields(_OfFrame):
     reason: str
     confidence: Score
     box: Box | None
+    rule: str | None = None
+    """The zone or line it is about."""
+    seconds: float | None = None
+    """How long the object was in the zone: from when it was first to when it was last seen there."""
+    side: Side | None = None
+    """Where it went over the line, for who looks from the line's first point to its second."""
+    speed: float | None = None
+    heading: float | None = None
+    """Speed and heading as in tracks."""
 
 
-class StatusMessage(_Published, _Message):
+class StatusMessage(Published, Message):
     """How one camera's run is doing. Retained; read it together with the node's availability."""
 
     state: RunState
@@ -131,35 +135,37 @@ class StatusMessage(_Published, _Message):
     """Times in the last hour that a live source's frames were late."""
 
 
-class FramesMessage(_OfFrame, _Published, _Message):
+class FramesMessage(OfFrame, Published, Message):
     """All tracks of one frame."""
 
     size: tuple[int, int]
     """Height and width of the frame in pixels."""
     tracks: list[TrackFields]
+    watched: tuple[WatchedFields, ...] = ()
+    """The zones and lines of the camera's rules."""
 
 
-class MasksMessage(_OfFrame, _Published, _Message):
+class MasksMessage(OfFrame, Published, Message):
     """All masks of one frame."""
 
     masks: list[ObjectMask]
 
 
-class EventMessage(EventFields, _Published, _Message):
+class EventMessage(EventFields, Published, Message):
     """One event. A message that is delivered twice has the same `event_id`."""
 
     event_id: str
     """node/camera/run/sequence: unique, and the same each time this event is sent."""
 
 
-class AppliedFrame(_Part):
+class AppliedFrame(Part):
     """The frame that a command took effect on, as frames messages name it."""
 
     epoch: int
     index: int
 
 
-class AckMessage(_Published, _Message):
+class AckMessage(Published, Message):
     """The answer to a command: what became of it."""
 
     command: str
@@ -175,13 +181,14 @@ class AckMessage(_Published, _Message):
     """Why it was refused."""
 
 
-class ResultLine(_OfFrame, _Message):
+class ResultLine(OfFrame, Message):
     """One line of a results file: all that is known of one frame."""
 
     size: tuple[int, int]
     """Height and width of the frame in pixels."""
     tracks: list[MaskedTrack]
     events: list[EventFields]
+    watched: tuple[WatchedFields, ...] = ()
 
 
 _MODELS: dict[str, type[BaseModel]] = {
@@ -191,6 +198,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "events": EventMessage,
     "ack": AckMessage,
     "result": ResultLine,
+    **node_messages.MODELS,
 }
 SAID = tuple(_MODELS)
 """The names of what Keepsight says."""
@@ -224,7 +232,7 @@ class Status:
 
 def status_message(status: Status, published: float) -> StatusMessage:
     figures = asdict(status) | {"frames_per_second": round(status.frames_per_second, 2)}
-    return StatusMessage(**figures, published=_fine(published))
+    return StatusMessage(**figures, published=fine(published))
 
 
 def frames_message(result: Result, published: float) -> FramesMessage:
@@ -232,7 +240,8 @@ def frames_message(result: Result, published: float) -> FramesMessage:
         **_of_frame(result.frame),
         size=result.frame.size,
         tracks=[TrackFields(**_track(track)) for track in result.tracks],
-        published=_fine(published),
+        watched=tuple(_watched(one) for one in result.watched),
+        published=fine(published),
     )
 
 
@@ -240,7 +249,7 @@ def masks_message(result: Result, published: float) -> MasksMessage:
     return MasksMessage(
         **_of_frame(result.frame),
         masks=[ObjectMask(object_id=track.object_id, mask=_rle(track.mask)) for track in result.tracks],
-        published=_fine(published),
+        published=fine(published),
     )
 
 
@@ -254,17 +263,17 @@ def ack_message(command: str, request_id: str | None, outcome: Applied | str, pu
         object_id=applied.object_id if applied else None,
         applied=AppliedFrame(epoch=applied.frame[0], index=applied.frame[1]) if applied else None,
         error=outcome if isinstance(outcome, str) else None,
-        published=_fine(published),
+        published=fine(published),
     )
 
 
 def event_message(event: Event, event_id: str, published: float) -> EventMessage:
-    return EventMessage(**_event(event), event_id=event_id, published=_fine(published))
+    return EventMessage(**_event(event), event_id=event_id, published=fine(published))
 
 
 def stamped(message: EventMessage, published: float) -> EventMessage:
     """The message as it is published now; all else stays."""
-    return message.model_copy(update={"published": _fine(published)})
+    return message.model_copy(update={"published": fine(published)})
 
 
 def event_id(source: Sequence[str], sequence: int) -> str:
@@ -278,6 +287,7 @@ def result_line(result: Result) -> ResultLine:
         size=result.frame.size,
         tracks=[MaskedTrack(**_track(track), mask=_rle(track.mask)) for track in result.tracks],
         events=[EventFields(**_event(event)) for event in result.events],
+        watched=tuple(_watched(one) for one in result.watched),
     )
 
 
@@ -285,8 +295,8 @@ def _of_frame(frame: Frame) -> dict[str, Any]:
     return {
         "epoch": frame.epoch,
         "index": frame.index,
-        "time": _fine(frame.time),
-        "captured": _fine(frame.captured),
+        "time": fine(frame.time),
+        "captured": fine(frame.captured),
         "clock": frame.clock,
     }
 
@@ -302,6 +312,9 @@ def _track(track: Track) -> dict[str, Any]:
         "presence": _score(track.presence),
         "stability": _score(track.stability),
         "margin": _score(track.margin),
+        "speed": _optional(track.speed),
+        "heading": _optional(track.heading, _DEGREE_PLACES),
+        "moving": track.moving,
     }
 
 
@@ -309,8 +322,8 @@ def _event(event: Event) -> dict[str, Any]:
     return {
         "epoch": event.frame[0],
         "index": event.frame[1],
-        "time": _fine(event.time),
-        "captured": _fine(event.captured),
+        "time": fine(event.time),
+        "captured": fine(event.captured),
         "clock": event.clock,
         "kind": event.kind,
         "object_id": event.object_id,
@@ -320,7 +333,16 @@ def _event(event: Event) -> dict[str, Any]:
         "reason": event.reason,
         "confidence": _score(event.confidence),
         "box": _box(event.box),
+        "rule": event.rule,
+        "seconds": _optional(event.seconds, FINE_PLACES),
+        "side": event.side,
+        "speed": _optional(event.speed),
+        "heading": _optional(event.heading, _DEGREE_PLACES),
     }
+
+
+def _watched(watched: Watched) -> WatchedFields:
+    return WatchedFields(kind=watched.kind, name=watched.name, counts=dict(watched.counts))
 
 
 def _rle(mask: Mask) -> RleMask:
@@ -329,11 +351,11 @@ def _rle(mask: Mask) -> RleMask:
 
 
 def _box(box: Box | None) -> Box | None:
-    return None if box is None else (_fine(box[0]), _fine(box[1]), _fine(box[2]), _fine(box[3]))
+    return None if box is None else fine_box(box)
 
 
-def _fine(value: float) -> float:
-    return round(float(value), _FINE_PLACES)
+def _optional(value: float | None, places: int = _PLACES) -> float | None:
+    return None if value is None else round(float(value), places)
 
 
 def _score(value: float) -> float:

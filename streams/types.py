@@ -24,10 +24,24 @@ FrameRef = tuple[int, int]
 Clock = Literal["rtcp", "arrival", "file", "generated"]
 """Where a capture time came from."""
 State = Literal["tentative", "tracked", "occluded", "lost"]
+Switch = Literal["enabled", "overlay", "auto"]
+"""What may be switched off and on while a stream runs: tracking, drawing, and finding objects."""
 EventKind = Literal[
-    "new", "update", "occluded", "recovered", "lost", "end", "zone_enter", "zone_leave", "line_cross"
+    "new",
+    "update",
+    "occluded",
+    "recovered",
+    "lost",
+    "end",
+    "zone_enter",
+    "zone_dwell",
+    "zone_leave",
+    "line_cross",
+    "moving",
+    "stationary",
 ]
-
+Side = Literal["left", "right"]
+"""Of a line, as seen by who looks from its first point to its second."""
 
 SourceState = Literal["online", "stalled", "offline"]
 
@@ -153,7 +167,9 @@ class Track:
 
     `box` is the tight box of `mask`, None where the mask is empty. `confidence`, `iou` (predicted),
     `presence` (probability that the object is visible), `stability` (of the mask's outline) and `margin` (how
-    clearly its pixels are told from the others) lie in [0, 1].
+    clearly its pixels are told from the others) lie in [0, 1]. `speed` is in diagonals of the frame a second,
+    `heading` in degrees clockwise from straight up in the picture, in [0, 360), None while the object stands
+    still; all three are None until it has been seen for long enough, and where nobody looks for them.
     """
 
     object_id: int
@@ -166,11 +182,32 @@ class Track:
     presence: float
     stability: float
     margin: float
+    speed: float | None = None
+    heading: float | None = None
+    moving: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """A zone (a polygon) or a line (two points) that is watched, and what there is to count.
+
+    `counts`: of a zone, how many objects of each label are in it, by label, without those of which there is
+    none; of a line, how many have crossed it to each side that is watched.
+    """
+
+    kind: Literal["zone", "line"]
+    name: str
+    points: tuple[Point, ...]
+    counts: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something a consumer may act on. `previous` is the state before it; `reason` says why in words."""
+    """Something a consumer may act on. `previous` is the state before it; `reason` says why in words.
+
+    `rule`: the zone or line it is about; `seconds`: how long the object was surely in the zone; `side`: the
+    one of the line it went to; `speed` and `heading` as in a track. Each is None where it says nothing.
+    """
 
     kind: EventKind
     object_id: int
@@ -184,6 +221,11 @@ class Event:
     state: State
     previous: State | None
     reason: str
+    rule: str | None = None
+    seconds: float | None = None
+    side: Side | None = None
+    speed: float | None = None
+    heading: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +259,11 @@ class Timings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one step of the tracker says about one frame; tracks are in the order of their object ids."""
+    """What one step of the tracker says about one frame; tracks are in the order of their object ids.
+
+    `watched`: the zones and lines of the stream's rules, as of this frame; `drawn`: whether an overlay shows
+    more than the frame itself.
+    """
 
     frame: Frame
     tracks: tuple[Track, ...] = ()
@@ -225,3 +271,5 @@ class Result:
     applied: tuple[Applied, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     timings: Timings = Timings()
+    watched: tuple[Watched, ...] = ()
+    drawn: bool = True

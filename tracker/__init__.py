@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from .image import EncodedImage, ImagePrompt, Masks
     from .offline import OfflineTracker
     from .proposals import everything
+    from .rules import LineRule, MotionRule, Rules, Zone
     from .settings import TrackerSettings
     from .validation import ConfigError
+    from .watching import watch_all
 
 __all__ = [
     "ConfigError",
@@ -38,22 +40,27 @@ __all__ = [
     "Frame",
     "GeneratorSettings",
     "ImagePrompt",
+    "LineRule",
     "Masks",
+    "MotionRule",
     "OfflineTracker",
     "Prompt",
     "Refusal",
     "Reset",
     "Result",
+    "Rules",
     "Segment",
     "SinkError",
     "SourceError",
     "Track",
     "Tracker",
     "TrackerSettings",
+    "Zone",
     "everything",
     "load",
     "open_sink",
     "open_source",
+    "watch_all",
 ]
 
 # Torch's OpenMP threads spin while they wait for each other. Beside a decoder and an encoder on the same
@@ -69,17 +76,22 @@ _HOMES = _TYPES | {
     "EncodedImage": "keepsight.tracker.image",
     "GeneratorSettings": "keepsight.model.mask_generator",
     "ImagePrompt": "keepsight.tracker.image",
+    "LineRule": "keepsight.tracker.rules",
     "Masks": "keepsight.tracker.image",
+    "MotionRule": "keepsight.tracker.rules",
+    "Rules": "keepsight.tracker.rules",
     "Segment": "keepsight.streams.segments",
     "OfflineTracker": "keepsight.tracker.offline",
     "SinkError": "keepsight.streams.base",
     "SourceError": "keepsight.streams.base",
     "Tracker": "keepsight.tracker.api",
     "TrackerSettings": "keepsight.tracker.settings",
+    "Zone": "keepsight.tracker.rules",
     "everything": "keepsight.tracker.proposals",
     "load": "keepsight.tracker.api",
     "open_sink": "keepsight.streams.sinks",
     "open_source": "keepsight.streams.sources",
+    "watch_all": "keepsight.tracker.watching",
 }
 
 

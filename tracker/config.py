@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from keepsight.streams.wording import first_error
 
+from .rules import Rules, known_in_rules
 from .validation import ConfigError
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
@@ -21,6 +22,11 @@ VARIABLE = re.compile(r"\$\{(\w+)\}")
 def as_list(value: object) -> object:
     """`output: x.mp4` means `output: [x.mp4]`."""
     return [value] if isinstance(value, str) else value
+
+
+def from_file(value: object) -> object:
+    """`rules: FILE.yaml` means what is in the file."""
+    return read_yaml(Path(value)) if isinstance(value, str | Path) else value
 
 
 def one_of(*here: str, later: tuple[str, ...] = ()) -> AfterValidator:
@@ -79,7 +85,8 @@ class Stream(_Frozen):
     prompt: Strings = ()
     prompt_mask: Strings = ()
     prompts: Path | None = None
-    auto: Annotated[str, one_of("off", later=("motion", "grid", "detector"))] = "off"
+    auto: Annotated[str, one_of("off", "motion", later=("grid", "detector"))] = "off"
+    rules: Annotated[Rules, BeforeValidator(from_file)] = Rules()
     output: Strings = ()
 
 
@@ -113,7 +120,8 @@ def _checked(kind: type[C], options: Mapping[str, object]) -> C:
     try:
         return kind.model_validate(dict(options))
     except ValidationError as error:
-        key, _, rest = first_error(error, kind.model_fields).partition(": ")
+        known = known_keys(error) if error.errors()[0]["loc"][:1] == ("rules",) else kind.model_fields
+        key, _, rest = first_error(error, known).partition(": ")
         raise ConfigError(f"--{key.replace('_', '-')}: {rest}") from None
 
 
@@ -139,7 +147,10 @@ def known_keys(error: ValidationError) -> list[str]:
     """The keys that were possible where the complaint points to."""
     for complaint in error.errors():
         if complaint["type"] == "extra_forbidden":
-            inside = complaint["loc"][:1] == ("streams",)
+            path = complaint["loc"]
+            if "rules" in path:
+                return known_in_rules(path[path.index("rules") + 1 :])
+            inside = path[:1] == ("streams",)
             return list(Stream.model_fields if inside else KNOWN[error.title])
     return []
 

@@ -8,14 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepsight.streams.base import Commander, Sink, SourceListener, redact
+from keepsight.streams.base import Commander, Sink, SourceListener, Switched, redact
 from keepsight.streams.encoder import SharedEncoder
+from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.sinks import open_sink
+from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
+from keepsight.streams.sources.gated import GatedSource
 from keepsight.streams.types import Prompt, SourceStatus
 
 from . import config
-from .pipeline import Stream
+from .pipeline import Stream, are_on
 from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
 from .validation import ConfigError
 
@@ -28,7 +31,28 @@ def prepare(deployment: config.Deployment) -> list[Stream]:
     """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
     refuse_shared_outputs(deployment)
     servers: dict[WebTarget, WebServer] = {}
-    return [prepare_stream(name, stream, servers) for name, stream in deployment.streams.items()]
+    streams = [prepare_stream(name, stream, servers) for name, stream in deployment.streams.items()]
+    introduce(streams, deployment)
+    return streams
+
+
+def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
+    """Tell the sinks on one node of one broker of each other's cameras: the node is described as a whole."""
+    nodes: dict[tuple[str, int, str], list[tuple[MqttSink, CameraInfo]]] = {}
+    for stream in streams:
+        for sink in stream.sinks:
+            if isinstance(sink, MqttSink):
+                target, rules = sink.target, stream.rules
+                camera = CameraInfo(
+                    target.camera, tuple(rules.zones), tuple(rules.lines), auto=stream.auto != "off"
+                )
+                key = target.host, target.port, target.availability_topic
+                nodes.setdefault(key, []).append((sink, camera))
+    for there in nodes.values():
+        cameras = {camera.name: camera for _, camera in there}
+        info = NodeInfo(deployment.model, tuple(cameras.values()))
+        for sink, _ in there:
+            sink.introduce(info)
 
 
 def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, WebServer]) -> Stream:
@@ -38,15 +62,17 @@ def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, We
     source = open_source(
         stream.source, on_status=partial(tell, sinks), realtime=stream.realtime, loop=stream.loop
     )
+    if any(isinstance(sink, Switched) for sink in sinks):
+        source = GatedSource(source, partial(are_on, sinks, "enabled"))
     if not stream.output:
         raise ConfigError(f"{name}: no output: say where the results go, for example -o overlay.mp4")
     cues = read_cues(stream)
-    if not cues and not any(isinstance(sink, Commander) for sink in sinks):
+    if not cues and stream.auto == "off" and not any(isinstance(sink, Commander) for sink in sinks):
         raise ConfigError(
             f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
-            "or take commands over -o web://:8080 or -o mqtt://HOST"
+            "find what moves by --auto motion, or take commands over -o web://:8080 or -o mqtt://HOST"
         )
-    return Stream(name, source, sinks, cues)
+    return Stream(name, source, sinks, cues, stream.rules, stream.auto)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

@@ -15,14 +15,17 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError
+from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError, Switched
 from keepsight.streams.mailbox import Mailbox
-from keepsight.streams.types import Command, Event, Frame, Refusal, Result
+from keepsight.streams.types import Command, Event, Frame, Refusal, Result, Switch
 
 from .looking_ahead import Due, one_ahead
 from .prompts import Cue, check_masks, due
+from .rules import NO_RULES, Rules
 from .summary import Meter, Summary
 from .validation import ConfigError
+from .watching import begin as begin_watch
+from .watching import step as watch_step
 
 log = structlog.get_logger(__name__)
 
@@ -67,12 +70,15 @@ Take = Callable[[], Sequence[Command]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is to be run: where frames come from, what is tracked from when, and where results go."""
+    """What is to be run: where frames come from, what is tracked from when and watched for, and where results
+    go."""
 
     name: str
     source: Source
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
+    rules: Rules = NO_RULES
+    auto: str = "off"
 
     @property
     def commanders(self) -> tuple[Commander, ...]:
@@ -82,6 +88,14 @@ class Stream:
     def take(self) -> tuple[Command, ...]:
         """What was commanded through them, since this was last asked."""
         return tuple(command for commander in self.commanders for command in commander.take_commands())
+
+    def is_on(self, switch: Switch) -> bool:
+        """Whether no sink has switched a part off."""
+        return are_on(self.sinks, switch)
+
+
+def are_on(sinks: Sequence[Sink], switch: Switch) -> bool:
+    return all(sink.is_on(switch) for sink in sinks if isinstance(sink, Switched))
 
 
 @dataclass(frozen=True, slots=True)
@@ -331,9 +345,11 @@ async def _opening(
 
     if stream.source.live:
         await unless(stop, _open(outlets, tasks))
+    watch = begin_watch(stream.rules)
     async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
-            yield result
+            watch, watched = watch_step(watch, stream.rules, result)
+            yield watched if stream.is_on("overlay") else replace(watched, drawn=False)
 
 
 async def _deliver(

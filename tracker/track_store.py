@@ -69,4 +69,5 @@ def track_of(row: Row) -> Track:
     object_id, height, width, counts, label, x0, y0, x1, y1, state, *scores = row
     box: Box | None = None if x0 is None or y0 is None or x1 is None or y1 is None else (x0, y0, x1, y1)
     mask = rle.decode({"size": [height, width], "counts": counts})
-    return Track(object_id, label, mask, box, state, *scores)
+    confidence, iou, presence, stability, margin = scores
+    return Track(object_id, label, mask, box, state, confidence, iou, presence, stability, margin)

@@ -12,7 +12,7 @@ from .jsonl import JsonLinesWriter
 from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
 from .mqtt import MqttSink
-from .mqtt_target import parse_target
+from .mqtt_target import SCHEMES, parse_target
 from .video import VideoWriter
 from .writer import Writer, WriterSink
 
@@ -26,13 +26,12 @@ _FILES: dict[str, Callable[[Path], Writer]] = {
     ".jsonl": JsonLinesWriter,
 }
 _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
-_BROKERS = ("mqtt", "mqtts")
 _PAGE = "web"
 
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
-    *(f"{scheme}://HOST/PREFIX" for scheme in _BROKERS),
+    *(f"{scheme}://HOST/PREFIX" for scheme in SCHEMES),
     f"{_PAGE}://:PORT",
     *KNOWN_LIVE,
 )
@@ -58,7 +57,7 @@ def open_sink(
     """
     scheme, _, rest = url.partition(":")
     ending = Path(url).suffix.lower()
-    if scheme in _BROKERS:
+    if scheme in SCHEMES:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:
         return _page(url, encoder or SharedEncoder(camera or "camera"), {} if servers is None else servers)

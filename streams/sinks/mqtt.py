@@ -8,6 +8,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
@@ -16,14 +17,18 @@ import structlog
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from ..node_messages import CameraInfo, NodeInfo
 from ..retry import Backoff
 from ..threads import Worker
-from ..types import Command, Result, SourceStatus
+from ..types import Command, Result, SourceStatus, Switch
+from .home_assistant import switches_of
+from .mqtt_connection import tls_context, watch_refusals
 from .mqtt_listener import Listener
 from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
 from .outbox import Outbox
 from .requests import Requests
+from .retained import Retained
 from .spool import Spool, Spooler
 
 log = structlog.get_logger(__name__)
@@ -62,8 +67,12 @@ class MqttSink:
             Spooler(Spool(target.spool), self._outbox, self._news, target.url) if target.spool else None
         )
         self._requests = Requests(target.run)
-        self._publisher = Publisher(target, self._outbox, self._requests, self._worker, self._news)
-        self._listener = Listener(target, self._requests, self._worker, self._news)
+        self._retained = Retained()
+        self._publisher = Publisher(
+            target, self._outbox, self._requests, self._retained, self._worker, self._news
+        )
+        self._listener = Listener(target, self._requests, self._retained, self._worker, self._news)
+        self.introduce(NodeInfo(cameras=(CameraInfo(target.camera),)))
         self._exits = AsyncExitStack()
         self._owner: asyncio.Task[None] | None = None
         self._tls: ssl.SSLContext | None = None
@@ -73,6 +82,16 @@ class MqttSink:
     @property
     def url(self) -> str:
         return self._target.url
+
+    @property
+    def target(self) -> MqttTarget:
+        return self._target
+
+    def introduce(self, info: NodeInfo) -> None:
+        """What the node is, this camera included; to be told before the sink is entered."""
+        self._publisher.info = info
+        mine = next(camera for camera in info.cameras if camera.name == self._target.camera)
+        self._listener.offer(switches_of(mine))
 
     @property
     def undelivered(self) -> int:
@@ -86,7 +105,7 @@ class MqttSink:
 
     async def __aenter__(self) -> Self:
         if self._target.tls:
-            self._tls = ssl.create_default_context()
+            self._tls = tls_context(self._target)
         async with AsyncExitStack() as exits:
             await exits.enter_async_context(self._worker)
             if self._spooler is not None:
@@ -117,7 +136,9 @@ class MqttSink:
             self._spooler.check()
         self._outbox.put(result)
         self._requests.settle(result)
+        self._retained.note(result)
         self._publisher.tally.count(result)
+        self._publisher.minute.count(result)
         if self._outbox.dropped and not self._said_dropped:
             self._said_dropped = True
             log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
@@ -130,6 +151,9 @@ class MqttSink:
 
     def take_commands(self) -> tuple[Command, ...]:
         return self._requests.take()
+
+    def is_on(self, switch: Switch) -> bool:
+        return switch not in self._listener.off
 
     def _say_undelivered(self) -> None:
         if self.kept:
@@ -187,7 +211,8 @@ class MqttSink:
     async def _session(self) -> None:
         await self._knock()
         async with self._connected() as client, asyncio.TaskGroup() as tasks:
-            listening = tasks.create_task(self._listener.listen(client))
+            introduce = partial(self._publisher.introduce, client)
+            listening = tasks.create_task(self._listener.listen(client, introduce))
             publishing = tasks.create_task(self._publisher.publish(client))
             await self._closing.wait()
             await asyncio.wait({publishing}, timeout=FLUSH_SECONDS)
@@ -220,6 +245,8 @@ class MqttSink:
             timeout=ANSWER_SECONDS,
             keepalive=KEEPALIVE_SECONDS,
             tls_context=self._tls,
+            transport="tcp" if target.path is None else "websockets",
+            websocket_path=target.path,
             queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda **_: self._listener.inbox),
             properties=_most_packet_bytes(),
         )
@@ -228,7 +255,12 @@ class MqttSink:
             await say_available(client, target, "online")
             log.info("mqtt broker connected", url=self.url)
             self._away = False
-            yield client
+            self._retained.connected()
+            watch_refusals(client, target.url)
+            try:
+                yield client
+            finally:
+                self._retained.disconnected()
 
 
 def _most_packet_bytes() -> Properties:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import aiomqtt
 import structlog
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from ..control import MAX_BYTES, read_request
+from ..control import MAX_BYTES, Request, read_request
 from ..threads import Worker
+from ..types import Switch
+from ..wording import cut, unknown
+from .home_assistant import BIRTH_TOPIC
 from .mqtt_publisher import say_available
 from .mqtt_target import MqttTarget, publishable
 from .requests import Asker, Requests
+from .retained import OBJECTS, ZONES, Retained, plain
 
 log = structlog.get_logger(__name__)
 
@@ -44,46 +49,93 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
 
 
 class Listener:
-    """Reads commands into `requests`. The inbox outlives connections: what has come is answered."""
+    """Reads commands into `requests` and turns switches. The inbox outlives connections: what has come is
+    answered. `off`: what is switched off."""
 
-    def __init__(self, target: MqttTarget, requests: Requests, worker: Worker, news: asyncio.Event) -> None:
+    def __init__(
+        self,
+        target: MqttTarget,
+        requests: Requests,
+        retained: Retained,
+        worker: Worker,
+        news: asyncio.Event,
+    ) -> None:
         self.inbox = Inbox()
+        self.off: set[Switch] = set()
         self._target = target
         self._requests = requests
+        self._retained = retained
         self._worker = worker
         self._news = news
         self._said_denied = False
+        self._switches: tuple[Switch, ...] = ()
+
+    def offer(self, switches: tuple[Switch, ...]) -> None:
+        """The switches there are, and their states for all to see."""
+        self._switches = switches
+        for switch in switches:
+            self._retained.set(f"{switch}/state", plain("OFF" if switch in self.off else "ON"))
 
     async def subscribe(self, client: aiomqtt.Client) -> None:
         """Ask for commands; not for retained ones, which would be carried out again at each reconnect."""
-        topic = self._target.camera_topic("cmd/#")
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        (code,) = await client.subscribe(topic, options=options)
+        wanted = [(self._target.camera_topic(name), options) for name in ("cmd/#", "+/set")]
+        (code, _) = await client.subscribe(wanted)
         if not isinstance(code, int) and code.is_failure and not self._said_denied:
             self._said_denied = True
             log.warning("the broker lets us take no commands", url=self._target.url, reason=str(code))
 
-    async def listen(self, client: aiomqtt.Client) -> None:
+    async def listen(self, client: aiomqtt.Client, introduce: Callable[[], Awaitable[None]]) -> None:
         """Raises `aiomqtt.MqttError` once the connection is lost; meanwhile takes what comes.
 
         Another camera of the node may leave, or the broker find a connection of before dead, while we go on:
-        then we say again that the node is online.
+        then we say again that the node is online. What the broker kept of objects and zones that are no more
+        is cleared.
         """
-        await client.subscribe(self._target.availability_topic, qos=1)
+        topics = [self._target.availability_topic]
+        topics += [self._target.camera_topic(f"{name}/+") for name in (OBJECTS, ZONES)]
+        topics += [BIRTH_TOPIC] if self._target.discovery else []
+        await client.subscribe([(topic, 1) for topic in topics])
         async for message in client.messages:
-            if message.topic.value == self._target.availability_topic:
-                if message.payload != b"online":
-                    await say_available(client, self._target, "online")
-            else:
-                await self._read(message)
+            match message.topic.value:
+                case self._target.availability_topic:
+                    if message.payload != b"online":
+                        await say_available(client, self._target, "online")
+                case topic if topic == BIRTH_TOPIC:
+                    if message.payload == b"online" and not message.retain:
+                        await introduce()
+                case topic:
+                    await self._read(topic.removeprefix(self._target.camera_topic("")), message)
             if dropped := self.inbox.take_dropped():
                 self._requests.refuse_unread(dropped)
             self._news.set()
 
-    async def _read(self, message: aiomqtt.Message) -> None:
-        name = message.topic.value.removeprefix(self._target.camera_topic("cmd")).removeprefix("/")
-        request = await self._worker.run(read_request, name, message.payload, self._requests.token())
-        self._requests.put(_asker(name, message), request)
+    async def _read(self, name: str, message: aiomqtt.Message) -> None:
+        """One message; `name` is its topic under the camera's."""
+        kind, _, rest = name.partition("/")
+        if kind in (OBJECTS, ZONES):
+            if message.retain and message.payload:
+                self._retained.found(name)
+        elif rest == "set":
+            self._turn(kind, message)
+        else:
+            request = await self._worker.run(read_request, rest, message.payload, self._requests.token())
+            self._requests.put(_asker(rest, message), request)
+
+    def _turn(self, name: str, message: aiomqtt.Message) -> None:
+        """A switch, by ON or OFF; anything else is refused as a command is."""
+        switch = next((one for one in self._switches if one == name), None)
+        wanted = message.payload[:8].decode(errors="replace").upper()
+        if switch is None:
+            reason = unknown(cut(name), "switch", self._switches)
+        elif wanted not in ("ON", "OFF"):
+            reason = f"{switch}: {cut(wanted)!r} is neither ON nor OFF"
+        else:
+            (self.off.discard if wanted == "ON" else self.off.add)(switch)
+            self._retained.set(f"{switch}/state", plain(wanted))
+            log.info("switched", url=self._target.url, switch=switch, to=wanted)
+            return
+        self._requests.put(_asker(name, message), Request(None, refusal=reason))
 
 
 def _asker(name: str, message: aiomqtt.Message) -> Asker:

@@ -11,6 +11,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from ..messages import (
+    SCHEMAS,
     Availability,
     ack_message,
     frames_message,
@@ -18,11 +19,15 @@ from ..messages import (
     stamped,
     status_message,
 )
+from ..node_messages import NodeInfo, info_message, stats_message
 from ..threads import Worker
 from ..types import Result
+from .home_assistant import discovery, discovery_topic
+from .minute import Minute
 from .mqtt_target import MqttTarget
 from .outbox import Outbox, Pace, Tally
 from .requests import Answer, Requests
+from .retained import Retained
 
 log = structlog.get_logger(__name__)
 
@@ -38,46 +43,70 @@ _AT_ONCE = 10
 class Publisher:
     """Sends what there is to say over the connection there is, until it is told to end.
 
-    `news` is set where there may be something new to say; `ending`: why the run ended, once it has.
+    `news` is set where there may be something new to say; `ending`: why the run ended, once it has; `info`:
+    what the node is.
     """
 
     def __init__(
-        self, target: MqttTarget, outbox: Outbox, requests: Requests, worker: Worker, news: asyncio.Event
+        self,
+        target: MqttTarget,
+        outbox: Outbox,
+        requests: Requests,
+        retained: Retained,
+        worker: Worker,
+        news: asyncio.Event,
     ) -> None:
         self.tally = Tally()
+        self.minute = Minute(target.camera)
+        self.info = NodeInfo()
         self.ending = ""
         self.oversized = 0
         self._target = target
         self._outbox = outbox
         self._requests = requests
+        self._retained = retained
         self._worker = worker
         self._news = news
         self._pace = Pace(target.frames_per_second)
 
     async def publish(self, client: aiomqtt.Client) -> None:
         """Sends what there is as it comes; returns once `ending` is set and nothing waits."""
+        await self.introduce(client)
         await self._send_status(client)
         while True:
             self._news.clear()
             await self._send_answers(client)
             await self._send_events(client)
+            await self._send_retained(client)
             await self._send_frames(client)
+            await self._send_stats(client)
             if self.tally.is_due(time.monotonic()):
                 await self._send_status(client)
-            if self._outbox.next_events(1) or self._requests.unanswered:
+            if self._outbox.next_events(1) or self._requests.unanswered or self._retained.waiting:
                 continue
             if self.ending and not self._outbox.has_result and not self._outbox.waiting:
                 return
             await self._wait_for_news()
 
+    async def introduce(self, client: aiomqtt.Client) -> None:
+        """Who we are, for those who look for nodes; at each connect, and when Home Assistant has started."""
+        said = info_message(self.info, SCHEMAS, time.time()).model_dump_json()
+        await client.publish(self._target.info_topic, said, qos=1, retain=True)
+        if self._target.discovery:
+            message = discovery(self._target, self.info)
+            await client.publish(discovery_topic(self._target), message, qos=1, retain=True)
+
     async def say_goodbye(self, client: aiomqtt.Client) -> None:
+        self._retained.end()
+        while self._retained.waiting:
+            await self._send_retained(client)
         self.tally.stop()
         await self._send_status(client)
         await say_available(client, self._target, "stopped")
 
     async def _wait_for_news(self) -> None:
         """Until there is something to send: news, a frame whose turn has come, or the next status."""
-        until = self.tally.next_due
+        until = min(self.tally.next_due, self.minute.next_due(time.monotonic()))
         if self._outbox.has_result:
             until = min(until, self._pace.next_due)
         try:
@@ -120,6 +149,22 @@ class Publisher:
         topic, properties = self._target.camera_topic("events"), _expiry(EVENT_EXPIRY_SECONDS)
         await client.publish(topic, payload, qos=1, properties=properties)
 
+    async def _send_retained(self, client: aiomqtt.Client) -> None:
+        """As with events not all of them at once."""
+        for _ in range(_AT_ONCE):
+            if not self._retained.waiting:
+                return
+            name, payload = self._retained.take(time.time())
+            await client.publish(self._target.camera_topic(name), payload, qos=1, retain=True)
+
+    async def _send_stats(self, client: aiomqtt.Client) -> None:
+        now = time.monotonic()
+        if now < self.minute.next_due(now):
+            return
+        stats = self.minute.stats(now, self.tally.dropped, self._outbox.waiting, self._outbox.dropped)
+        payload = stats_message(stats, time.time()).model_dump_json()
+        await client.publish(self._target.stats_topic, payload)
+
     async def _send_frames(self, client: aiomqtt.Client) -> None:
         """Sends the newest result where its turn has come, or the last one of the run."""
         now = time.monotonic()
@@ -131,6 +176,7 @@ class Publisher:
         self._pace.spent(now)
         payload = frames_message(result, time.time()).model_dump_json()
         await client.publish(self._target.camera_topic("frames"), payload)
+        self.minute.publish(result, time.time())
         if self._target.masks:
             await self._send_masks(client, result)
 

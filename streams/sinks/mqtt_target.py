@@ -17,9 +17,14 @@ from ..base import SinkError, redact
 
 USERNAME_VARIABLE = "KEEPSIGHT_MQTT_USERNAME"
 PASSWORD_VARIABLE = "KEEPSIGHT_MQTT_PASSWORD"
+"""With `_FILE` behind them both name a file to read them from, as containers give secrets."""
 
-_PORTS = {"mqtt": 1883, "mqtts": 8883}
-_PARAMETERS = ("node", "camera", "masks", "frames_per_second", "spool")
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "mqtt+ws": 80, "mqtt+wss": 443}
+SCHEMES = tuple(_PORTS)
+_PARAMETERS = (
+    *("node", "camera", "masks", "frames_per_second", "spool", "discovery"),
+    *("ca", "cert", "key", "path"),
+)
 STATE_VARIABLE = "KEEPSIGHT_STATE"
 _FLAGS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 _NAME_BYTES = 128
@@ -32,8 +37,10 @@ class MqttTarget:
 
     `run` tells one run's events from another's. `masks`: send masks too. `frames_per_second`: at most so many
     frames messages (and as many masks messages) a second; None sends as many as the broker takes. `spool`:
-    the file that events wait in, one for each camera of each broker; None keeps them in memory only. The
-    password is in no `repr`, and `url` has it masked.
+    the file that events wait in, one for each camera of each broker; None keeps them in memory only.
+    `discovery`: tell Home Assistant of the node. `path`: of the WebSocket, None for plain TCP. `ca`: whom to
+    trust instead of the system's authorities; `cert`, `key`: how we prove who we are. The password is in no
+    `repr`, and `url` has it masked.
     """
 
     url: str
@@ -49,6 +56,19 @@ class MqttTarget:
     masks: bool
     frames_per_second: float | None
     spool: Path | None
+    discovery: bool = True
+    path: str | None = None
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @property
+    def info_topic(self) -> str:
+        return f"{self.prefix}/{self.node}/info"
+
+    @property
+    def stats_topic(self) -> str:
+        return f"{self.prefix}/{self.node}/stats"
 
     @property
     def availability_topic(self) -> str:
@@ -61,12 +81,15 @@ class MqttTarget:
 def parse_target(
     url: str, *, node: str = "", camera: str = "", run: str = "", environment: Mapping[str, str] = os.environ
 ) -> MqttTarget:
-    """The target that a URL names: `mqtt[s]://[user[:password]@]host[:port][/prefix][?parameters]`.
+    """The target that a URL names: `mqtt[s]://[user[:password]@]host[:port][/prefix][?parameters]`, and
+    `mqtt+ws://`, `mqtt+wss://` for WebSockets without and with TLS.
 
-    The parameters are node, camera, masks (1 or 0), frames_per_second and spool (a folder, or off; by default
-    in KEEPSIGHT_STATE, or else the user's folder for state). User and password come from
-    KEEPSIGHT_MQTT_USERNAME and KEEPSIGHT_MQTT_PASSWORD where the URL has none; in the URL, special characters
-    are percent-encoded. Raises SinkError for anything that is not as described.
+    The parameters are node, camera, masks (1 or 0), frames_per_second, discovery (1 or 0), spool (a folder,
+    or off; by default in KEEPSIGHT_STATE, or else the user's folder for state); with TLS ca, cert and key
+    (PEM files); with WebSockets path ("/mqtt" by default). User and password come from
+    KEEPSIGHT_MQTT_USERNAME and KEEPSIGHT_MQTT_PASSWORD, or from the files that these with _FILE name, where
+    the URL has none; in the URL, special characters are percent-encoded. Raises SinkError for anything that
+    is not as described.
     """
     parts, host, port = _split(url)
     given = _parameters(parts)
@@ -74,22 +97,44 @@ def parse_target(
     prefix = "/".join(_name(shown, "prefix", level) for level in _levels(parts))
     node = _name(shown, "node", given.get("node") or node or _host_name())
     camera = _name(shown, "camera", given.get("camera") or camera or "camera")
+    tls, sockets = parts.scheme in ("mqtts", "mqtt+wss"), "+ws" in parts.scheme
+    _check_parameters(shown, given, tls, sockets)
     folder = _spool_folder(shown, given.get("spool"), environment)
     return MqttTarget(
         url=shown,
         host=host,
         port=port,
-        tls=parts.scheme == "mqtts",
-        username=_secret(parts.username, environment.get(USERNAME_VARIABLE)),
-        password=_secret(parts.password, environment.get(PASSWORD_VARIABLE)),
+        tls=tls,
+        username=_secret(parts.username, environment, USERNAME_VARIABLE),
+        password=_secret(parts.password, environment, PASSWORD_VARIABLE),
         prefix=prefix,
         node=node,
         camera=camera,
         run=run or secrets.token_hex(6),
-        masks=_flag(shown, given.get("masks", "0")),
+        masks=_flag(shown, "masks", given.get("masks", "0")),
         frames_per_second=_rate(shown, given.get("frames_per_second")),
         spool=folder and folder / _spool_name(f"{host}:{port}/{prefix}/{node}", camera),
+        discovery=_flag(shown, "discovery", given.get("discovery", "1")),
+        path=given.get("path", "/mqtt") if sockets else None,
+        ca=_file(given, "ca"),
+        cert=_file(given, "cert"),
+        key=_file(given, "key"),
     )
+
+
+def _check_parameters(shown: str, given: Mapping[str, str], tls: bool, sockets: bool) -> None:
+    """Raises SinkError for what is given but has no use, and for half of what is needed."""
+    for name in ("ca", "cert", "key"):
+        if name in given and not tls:
+            raise SinkError(f"{shown}: {name} is for TLS: write mqtts:// or mqtt+wss://")
+    if "path" in given and not sockets:
+        raise SinkError(f"{shown}: path is for WebSockets: write mqtt+ws:// or mqtt+wss://")
+    if "key" in given and "cert" not in given:
+        raise SinkError(f"{shown}: key without cert: name the certificate, too")
+
+
+def _file(given: Mapping[str, str], name: str) -> Path | None:
+    return Path(given[name]) if given.get(name) else None
 
 
 def _split(url: str) -> tuple[SplitResult, str, int]:
@@ -116,8 +161,19 @@ def _parameters(parts: SplitResult) -> dict[str, str]:
     return given
 
 
-def _secret(from_url: str | None, from_environment: str | None) -> str | None:
-    return unquote(from_url) if from_url is not None else from_environment or None
+def _secret(from_url: str | None, environment: Mapping[str, str], name: str) -> str | None:
+    if from_url is not None:
+        return unquote(from_url)
+    if environment.get(name):
+        return environment[name]
+    file = environment.get(f"{name}_FILE")
+    if not file:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\r\n") or None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "is not text"
+        raise SinkError(f"{name}_FILE: {file}: {reason}") from None
 
 
 def _levels(parts: SplitResult) -> list[str]:
@@ -169,9 +225,9 @@ def _spool_name(place: str, camera: str) -> str:
     return f"{_plain(camera)[:40]}-{digest[:12]}.sqlite"
 
 
-def _flag(url: str, text: str) -> bool:
+def _flag(url: str, name: str, text: str) -> bool:
     if text.lower() not in _FLAGS:
-        raise SinkError(f"{url}: masks={text} is neither 1 nor 0")
+        raise SinkError(f"{url}: {name}={text} is neither 1 nor 0")
     return _FLAGS[text.lower()]
 
 

@@ -23,7 +23,8 @@ class Asker:
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.correlations: list[bytes | None] = []
         self._camera = camera
-        self._topics = (f"{camera}/ack", f"{camera}/frames", f"{camera}/events", *more)
+        heard = ("ack", "frames", "events", "+/state")
+        self._topics = (*(f"{camera}/{name}" for name in heard), *more)
         self._client = aiomqtt.Client(
             "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, timeout=PATIENCE_SECONDS
         )
@@ -49,9 +50,10 @@ class Asker:
         payload = said if isinstance(said, bytes) else json.dumps(said)
         await self._client.publish(f"{self._camera}/cmd/{name}", payload, qos=1, properties=properties)
 
-    async def until(
-        self, topic_end: str, wanted: Callable[[dict[str, Any]], bool] = lambda said: True
-    ) -> dict[str, Any]:
+    async def turn(self, switch: str, state: str) -> None:
+        await self._client.publish(f"{self._camera}/{switch}/set", state, qos=1)
+
+    async def until(self, topic_end: str, wanted: Callable[[Any], bool] = lambda said: True) -> Any:
         """The next message whose topic ends so and that is `wanted`; all that is heard is kept in `heard`."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             async for message in self._client.messages:
@@ -68,7 +70,9 @@ class Asker:
                     self._hear(message)
 
     def _hear(self, message: aiomqtt.Message) -> tuple[str, dict[str, Any]]:
-        self.heard.append((message.topic.value, json.loads(message.payload)))
+        plain = message.topic.value.endswith("/state")
+        said = message.payload.decode() if plain else json.loads(message.payload)
+        self.heard.append((message.topic.value, said))
         self.correlations.append(getattr(message.properties, "CorrelationData", None))
         return self.heard[-1]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from keepsight.streams.drawing import colour_of, davis_palette, indexed_map, overlay, seen
-from keepsight.streams.types import Mask, Result, State, Track
+from keepsight.streams.types import Mask, Result, State, Track, Watched
 
 from .results import disc, frame, result, track
 
@@ -101,3 +101,32 @@ def test_the_palette_is_the_one_of_davis() -> None:
     assert palette.shape == (256, 3)
     assert palette[:4].tolist() == [[0, 0, 0], [128, 0, 0], [0, 128, 0], [128, 128, 0]]
     assert palette[[8, 255]].tolist() == [[64, 0, 0], [224, 224, 192]]
+
+
+def test_zones_are_outlined_and_orange_while_something_is_in_them() -> None:
+    corners = ((0.2, 0.3), (0.8, 0.3), (0.8, 0.9), (0.2, 0.9))
+    for counts, orange in (((), False), ((("car", 2),), True)):
+        made = Result(frame(size=SIZE), watched=(Watched("zone", "yard", corners, counts),))
+        picture = overlay(made, {}).astype(int)
+        assert not np.array_equal(picture[90, 62:68], made.frame.image[90, 62:68])
+        assert np.array_equal(picture[90:150, 70:250], made.frame.image[90:150, 70:250]), "only its outline"
+        red, _, blue = picture[90, round(0.8 * (SIZE[1] - 1))]
+        assert (red - blue > 150) == orange
+
+
+def test_a_line_has_an_arrow_to_each_side_that_is_watched() -> None:
+    def touched(*counts: tuple[str, int]) -> Mask:
+        down = Watched("line", "gate", ((0.5, 0.1), (0.5, 0.9)), counts)
+        return changed(Result(frame(size=SIZE), watched=(down,)))[80:100]
+
+    to_the_right = touched(("right", 0))
+    assert to_the_right[:, 145:155].any(), "who looks down the picture has its left to the right"
+    assert not to_the_right[:, 165:].any()
+    assert touched(("left", 0), ("right", 0))[:, 165:175].any()
+
+
+def test_zones_of_any_shape_fit_frames_of_any_size() -> None:
+    for size in ((1, 1), (1, 200), (37, 51)):
+        everywhere = Watched("zone", "z" * 64, ((0, 0), (1, 0), (1, 1)), (("", 3),))
+        line = Watched("line", "l", ((1, 1), (0, 0)), (("left", 3),))
+        assert overlay(Result(frame(size=size), watched=(everywhere, line)), {}).shape[:2] == size

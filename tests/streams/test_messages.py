@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,17 +22,34 @@ from keepsight.streams.messages import (
     schema,
     status_message,
 )
-from keepsight.streams.types import Applied, Forget
+from keepsight.streams.node_messages import (
+    CameraInfo,
+    NodeInfo,
+    Stats,
+    info_message,
+    object_message,
+    stats_message,
+    zone_message,
+)
+from keepsight.streams.types import Applied, Forget, Watched
 
 from .results import event, frame, result
 
+WATCHED = (
+    Watched("zone", "yard", ((0, 0), (1, 0), (1, 1)), (("cup", 2),)),
+    Watched("line", "gate", ((0, 0), (1, 1)), (("left", 0), ("right", 7))),
+)
 MADE: dict[str, BaseModel] = {
     "status": status_message(Status("running", "", 7, 1, 24.987, 2, "stalled", 3, 4), published=5.0),
-    "frames": frames_message(result(3), published=5.0),
+    "frames": frames_message(replace(result(3), watched=WATCHED), published=5.0),
     "masks": masks_message(result(3), published=5.0),
     "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),
     "ack": ack_message("forget", "a", Applied(Forget(1), (0, 3), 1), published=5.0),
     "result": result_line(result(3, events=("new",))),
+    "info": info_message(NodeInfo("nano", (CameraInfo("door", ("yard",)),)), ("info",), published=5.0),
+    "stats": stats_message(Stats("door", 60.0, 600, 3, {"step": (0.1, 0.2)}, 1, 0, 9), published=5.0),
+    "object": object_message(result(3).tracks[0], result(3), published=5.0),
+    "zone": zone_message(WATCHED[0], published=5.0),
 }
 
 
@@ -97,3 +115,10 @@ def test_the_same_result_is_always_the_same_line() -> None:
 
 def test_event_ids_tell_events_of_all_runs_apart_and_never_change() -> None:
     assert event_id(("node", "door", "run7"), 12) == "node/door/run7/12"
+
+
+def test_frames_messages_count_what_is_in_zones_and_crossed_lines() -> None:
+    assert json.loads(MADE["frames"].model_dump_json())["watched"] == [
+        {"kind": "zone", "name": "yard", "counts": {"cup": 2}},
+        {"kind": "line", "name": "gate", "counts": {"left": 0, "right": 7}},
+    ]

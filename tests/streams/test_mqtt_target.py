@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
 from keepsight.streams.base import SinkError
@@ -18,6 +21,43 @@ def test_user_and_password_come_from_the_url_or_else_from_the_environment() -> N
     assert "outside" not in repr(plain)
     assert "p@ss" not in repr(given)
     assert "p%40ss" not in repr(given)
+
+
+def test_user_and_password_may_lie_in_files(tmp_path: Path) -> None:
+    (tmp_path / "user").write_text("ann\n")
+    (tmp_path / "password").write_text("from a file \n")
+    files = {
+        "KEEPSIGHT_MQTT_USERNAME_FILE": str(tmp_path / "user"),
+        "KEEPSIGHT_MQTT_PASSWORD_FILE": str(tmp_path / "password"),
+    }
+    target = parse_target("mqtt://host", environment=files)
+    assert (target.username, target.password) == ("ann", "from a file ")
+    direct = {"KEEPSIGHT_MQTT_PASSWORD": "direct"}
+    assert parse_target("mqtt://host", environment=files | direct).password == "direct"
+    missing = {"KEEPSIGHT_MQTT_PASSWORD_FILE": "nowhere"}
+    with pytest.raises(SinkError, match=r"KEEPSIGHT_MQTT_PASSWORD_FILE: nowhere: No such file"):
+        parse_target("mqtt://host", environment=missing)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mqtt://host?ca=a.pem", "ca is for TLS: write mqtts://"),
+        ("mqtts://host?key=a.pem", "key without cert"),
+        ("mqtt://host?path=/mqtt", "path is for WebSockets: write mqtt+ws://"),
+        ("mqtt://host?discovery=maybe", "discovery=maybe is neither 1 nor 0"),
+    ],
+)
+def test_what_has_no_use_there_is_refused(url: str, reason: str) -> None:
+    with pytest.raises(SinkError, match=re.escape(reason)):
+        parse_target(url)
+
+
+def test_websockets_have_the_ports_of_the_web_and_a_path() -> None:
+    plain, secured = parse_target("mqtt+ws://host"), parse_target("mqtt+wss://host?path=/broker")
+    assert (plain.port, plain.tls, plain.path) == (80, False, "/mqtt")
+    assert (secured.port, secured.tls, secured.path) == (443, True, "/broker")
+    assert parse_target("mqtt://host").path is None
 
 
 def test_a_url_says_where_and_how_much() -> None:

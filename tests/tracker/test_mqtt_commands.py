@@ -17,11 +17,13 @@ from keepsight.streams.control import COMMANDS
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks.mqtt import MOST_PACKET_BYTES, MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
+from keepsight.streams.sources.gated import GatedSource
 from keepsight.streams.types import Frame
 from keepsight.tracker.engine import model_threads
 from keepsight.tracker.pipeline import Report, Stream, run
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
+from keepsight.tracker.summary import Meter
 from tests.fakes import FakeSource
 from tests.peers.asker import Asker
 from tests.peers.mosquitto import Mosquitto, needs_mosquitto
@@ -55,9 +57,18 @@ class Running:
     def __init__(self, port: int) -> None:
         target = parse_target(f"mqtt://127.0.0.1:{port}/?node=n&camera=c", run="r")
         sink = MqttSink(target, backoff=Backoff(shortest=0.02, longest=0.1))
-        self.stream = Stream("test", PaintedCamera(), (sink,))
+        source = GatedSource(PaintedCamera(), lambda: sink.is_on("enabled"))
+        self.stream = Stream("test", source, (sink,))
         self.stop = asyncio.Event()
         self.report: Report | None = None
+        self._frames = 0
+
+    def stepped(self) -> int:
+        """Results so far."""
+        return self._frames
+
+    def _observe(self, stream: Stream, meter: Meter) -> None:
+        self._frames = meter.frames
 
     async def run(self) -> None:
         async with model_threads() as threads:
@@ -65,7 +76,7 @@ class Running:
             async def start() -> TrackerSession:
                 return TrackerSession(threads, ColourPredictor(), 2, TrackerSettings())
 
-            self.report = await run(self.stream, start, self.stop, lambda stream, meter: None)
+            self.report = await run(self.stream, start, self.stop, self._observe)
 
 
 @asynccontextmanager
@@ -203,6 +214,31 @@ async def test_a_retained_command_is_not_carried_out_again(tmp_path: Path) -> No
             await asker.ask("reset", {"request_id": "new"})
             await asker.answer("new")
     assert not any(said["request_id"] == "old" for topic, said in asker.heard if topic.endswith("/ack"))
+
+
+@needs_mosquitto
+async def test_a_camera_that_is_switched_off_is_not_tracked_until_it_is_switched_on(tmp_path: Path) -> None:
+    async with (
+        Mosquitto(tmp_path) as broker,
+        Asker(broker.port, CAMERA) as asker,
+        tracking(broker.port) as running,
+    ):
+        await asker.until("/frames")
+        await asker.turn("enabled", "OFF")
+        await asker.until("enabled/state", lambda said: said == "OFF")
+        await asyncio.sleep(0.3)
+        await asker.turn("overlay", "OFF")
+        await asker.until("overlay/state", lambda said: said == "OFF")  # what was on its way has come
+        asker.heard.clear()
+        await asker.ask("reset", {"request_id": "waits"})
+        await asyncio.sleep(0.3)  # some 30 frames of the camera
+        await asker.turn("overlay", "ON")
+        await asker.until("overlay/state", lambda said: said == "ON")
+        assert not any(topic.endswith(("/frames", "/ack")) for topic, _ in asker.heard)
+        await asker.turn("enabled", "ON")
+        assert (await asker.answer("waits"))["ok"]
+    assert running.report is not None
+    assert running.report.exit_code == 0
 
 
 MALFORMED = st.one_of(

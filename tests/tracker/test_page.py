@@ -82,7 +82,7 @@ class KnowingSession:
         self._things: dict[int, int] = {}
         self._holes: dict[int, list[tuple[float, float]]] = {}
 
-    def spare(self) -> None:
+    def when_due(self, frame: Frame) -> None:
         return None
 
     async def prepare(self, frame: Frame) -> None:

@@ -12,6 +12,7 @@ from keepsight.streams.threads import Worker
 
 from ..config import RunConfig
 from ..deployment import file_of, prepare
+from ..rules import NO_RULES
 from ..validation import ConfigError
 from .console import err, out
 from .running import Stop
@@ -35,6 +36,8 @@ def run_offline(config: RunConfig) -> int:
         raise ConfigError(f"--offline: writes files when all is tracked; {live[0]} is for a stream")
     if config.realtime or config.loop:
         raise ConfigError("--offline: takes a recording as a whole; leave out --realtime and --loop")
+    if config.auto != "off" or config.rules != NO_RULES:
+        raise ConfigError("--offline: finds nothing by itself and tells no events; leave out --auto, --rules")
     (stream,) = prepare(config.deployment())
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         replayed, stopped_by = asyncio.run(_run(stream, config, bar))

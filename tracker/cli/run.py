@@ -48,9 +48,10 @@ PROMPT_MASK = typer.Option(
     help=f"Indexed PNG: a pixel's value is its object's id, {VOID}; repeatable",
 )
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
-AUTO = typer.Option(help="Find objects without prompts: off")
 REALTIME = typer.Option("--realtime", help="Play a file at its own rate, like a camera")
 LOOP = typer.Option("--loop", help="Play a file over and over")
+RULES = typer.Option(metavar="FILE.yaml", help="Zones, lines and motion to be told of")
+AUTO = typer.Option(help="Find objects without prompts: motion (before a camera that stands still) or off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
 OFFLINE = typer.Option(
@@ -70,6 +71,7 @@ def run(
     auto: Annotated[str | None, AUTO] = None,
     realtime: Annotated[bool | None, REALTIME] = None,
     loop: Annotated[bool | None, LOOP] = None,
+    rules: Annotated[Path | None, RULES] = None,
     model: Annotated[str | None, MODEL] = None,
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str | None, DEVICE] = None,
@@ -85,7 +87,7 @@ def run(
     from ..weights import find_weights
     from .running import run_streams, tell
 
-    watched = typed(source=source, output=output, auto=auto, max_objects=max_objects)
+    watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
     played = typed(realtime=realtime, loop=loop)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)

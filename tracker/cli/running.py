@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -63,15 +64,22 @@ class SharedModel:
         self._engine = engine
         self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
 
-    async def session(self, max_objects: int, rewinds: bool) -> Session:
-        """A fold with room for so many objects; `rewinds`: commands may be for frames that are past."""
+    async def session(self, stream: Stream, max_objects: int) -> Session:
+        """A fold of a stream, with room for so many objects."""
         if self._loading is None:
             self._loading = asyncio.create_task(self._threads.tracker.run(_load, self._engine))
         model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
 
         await self._threads.share_cores()
-        return TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
+        rewinds = bool(stream.commanders)
+        session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
+        if stream.auto == "off":
+            return session
+        from ..seeding import MotionSession
+
+        is_on = partial(stream.is_on, "auto")
+        return MotionSession(session, self._threads.encoder.run, is_on, max_objects)
 
 
 def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
@@ -103,17 +111,15 @@ async def _run_all(
     with stop.on_signals():
         async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
             model = SharedModel(threads, engine)
-            running = [
-                tasks.create_task(
-                    run(stream, _starter(model, stream, room[stream.name]), stop.event, shown.observe)
-                )
-                for stream in streams
-            ]
+            running = []
+            for stream in streams:
+                start = _starter(model, stream, room[stream.name])
+                running.append(tasks.create_task(run(stream, start, stop.event, shown.observe)))
     return [task.result() for task in running], stop.signal
 
 
 def _starter(model: SharedModel, stream: Stream, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
-    return lambda: asyncio.ensure_future(model.session(max_objects, bool(stream.commanders)))
+    return lambda: asyncio.ensure_future(model.session(stream, max_objects))
 
 
 def tell(reports: Sequence[Report]) -> None:

@@ -1,0 +1,211 @@
+"""Objects found by their motion: in drawn scenes, what moves is found once, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from keepsight.streams.types import Box, Command, Event, Forget, Frame, Image, Prompt, Result
+from keepsight.tracker.moving_things import Blob, MovingThings
+from keepsight.tracker.seeding import MotionSession, SeedingSettings
+
+from .command_line import SCENE, Keepsight, lines
+from .fakes import ColourPredictor, initial, step
+
+RATE = 20.0
+SIZE = (120, 160)
+PERSON = (200, 40, 40)
+Place = tuple[int, int]
+
+
+def background(seed: int = 0) -> Image:
+    """Soft texture, as walls and ground have."""
+    noise = np.random.default_rng(seed).normal(0, 40, (*SIZE, 3)).astype(np.float32)
+    soft = 110 + 3 * cv2.GaussianBlur(noise, (0, 0), 3)
+    return np.clip(soft, 0, 255).astype(np.uint8)
+
+
+def noisy(image: Image, index: int) -> Image:
+    noise = np.random.default_rng(1000 + index).normal(0, 2, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
+
+
+def with_square(image: Image, at: Place | None, side: int = 14) -> Image:
+    drawn = image.copy()
+    if at is not None:
+        x, y = at
+        drawn[max(0, y) : max(0, y + side), max(0, x) : max(0, x + side)] = PERSON
+    return drawn
+
+
+def walking(index: int) -> Place | None:
+    """Enters after 2 s and walks across the picture."""
+    return (2 * (index - 40) - 14, 50) if index >= 40 else None
+
+
+def frames(draw: Callable[[int], Image], count: int) -> list[Frame]:
+    return [
+        Frame(noisy(draw(index), index), index, 0, index / RATE, index / RATE, "generated", 0.0)
+        for index in range(count)
+    ]
+
+
+def looked(draw: Callable[[int], Image], count: int) -> list[tuple[Blob, ...]]:
+    things = MovingThings()
+    return [things.look(frame.image, frame.time) for frame in frames(draw, count)]
+
+
+def truth(at: Place, side: int = 14) -> Box:
+    x, y = at
+    height, width = SIZE
+    return max(0, x) / width, y / height, min(width, x + side) / width, (y + side) / height
+
+
+def test_what_walks_in_is_found_where_it_is_once_it_has_got_somewhere() -> None:
+    still = background()
+    found = looked(lambda index: with_square(still, walking(index)), 100)
+    first = next(index for index, blobs in enumerate(found) if blobs)
+    assert 48 <= first <= 56, "0.4 s after it can be seen, and not while the background is learned"
+    for index in range(first, 100):
+        (blob,) = found[index]
+        at = walking(index)
+        assert at is not None
+        assert np.abs(np.array(blob.box) - truth(at)).max() < 5 / 120, index
+
+
+def test_what_stands_or_waves_in_one_place_is_not_found() -> None:
+    still = background()
+    waving = looked(lambda index: with_square(still, (60 + index % 4, 50)), 100)
+    assert not any(waving)
+    assert not any(looked(lambda index: still, 100))
+
+
+def test_a_change_of_light_and_the_shadow_of_a_cloud_are_nothing() -> None:
+    still = background()
+    edge = np.linspace(-1, 1, SIZE[1])
+
+    def cloud(index: int) -> Image:
+        shade = 1 - 0.35 / (1 + np.exp(-8 * (edge + 1 - (index - 40) / 40)))[None, :, None]
+        return (still * (shade if index >= 40 else 1.0)).astype(np.uint8)
+
+    def lamp(index: int) -> Image:
+        return np.clip(still * (1.3 if index >= 50 else 1.0), 0, 255).astype(np.uint8)
+
+    assert not any(looked(cloud, 120))
+    assert not any(looked(lamp, 120))
+
+
+def test_a_camera_that_shakes_finds_the_walker_and_nothing_else() -> None:
+    rng = np.random.default_rng(3)
+    large = cv2.copyMakeBorder(background(), 8, 8, 8, 8, cv2.BORDER_REFLECT)
+    shakes = rng.integers(-3, 4, (110, 2))
+
+    def shaken(index: int) -> Image:
+        scene = large.copy()
+        at = walking(index)
+        if at is not None:
+            scene = with_square(scene, (at[0] + 8, at[1] + 8))
+        dx, dy = shakes[index]
+        return scene[8 + dy : 8 + dy + SIZE[0], 8 + dx : 8 + dx + SIZE[1]]
+
+    found = looked(shaken, 110)
+    assert not any(found[:44])
+    assert sum(bool(blobs) for blobs in found[58:105]) > 40
+    for index in range(58, 105):
+        at = walking(index)
+        assert at is not None
+        for blob in found[index]:
+            middle = (blob.box[0] + blob.box[2]) / 2 * SIZE[1]
+            assert abs(middle - at[0] - 7) < 14, "beside the walker there is nothing"
+
+
+class ColourSession:
+    """The fold with a predictor that tracks by colour, without threads."""
+
+    def __init__(self, room: int) -> None:
+        self.state = initial(room)
+        self.commands: list[tuple[int, Command]] = []
+
+    def when_due(self, frame: Frame) -> None:
+        return None
+
+    async def prepare(self, frame: Frame) -> None:
+        """Nothing is done ahead."""
+
+    def finish(self, frame: Frame) -> tuple[Event, ...]:
+        return ()
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        self.commands += [(frame.index, command) for command in commands]
+        self.state, result = step(ColourPredictor(), self.state, frame, commands)
+        return result
+
+
+async def at_once(function: Callable[..., tuple[Blob, ...]], *arguments: object) -> tuple[Blob, ...]:
+    return function(*arguments)
+
+
+async def seeded(room: int = 4, *, on: bool = True, count: int = 110) -> tuple[ColourSession, list[Result]]:
+    inner = ColourSession(room)
+    session = MotionSession(inner, at_once, lambda: on, room, SeedingSettings(forget_after=0.5))
+    still = background()
+    results = [
+        await session.step(frame, ())
+        for frame in frames(lambda index: with_square(still, walking(index)), count)
+    ]
+    return inner, results
+
+
+async def test_a_walker_is_prompted_once_tracked_and_forgotten_when_it_has_gone() -> None:
+    inner, results = await seeded(count=150)
+    prompts = [index for index, command in inner.commands if isinstance(command, Prompt)]
+    forgets = [index for index, command in inner.commands if isinstance(command, Forget)]
+    assert len(prompts) == 1, "no one is tracked twice"
+    gone = 40 + (SIZE[1] + 14) // 2
+    assert len(forgets) == 1
+    assert gone + 10 - 3 <= forgets[0] <= gone + 10 + 4
+    assert [track.object_id for track in results[prompts[0] + 10].tracks] == [1]
+    assert results[-1].tracks == ()
+
+
+async def test_what_moves_most_of_its_width_in_a_frame_is_prompted_once() -> None:
+    """The track of the frame before is then hardly on it any more."""
+    inner, still = ColourSession(4), background()
+    session = MotionSession(inner, at_once, lambda: True, 4)
+
+    def running(index: int) -> Place | None:
+        return (10 * (index - 40) - 14, 50) if 40 <= index < 54 else None
+
+    for frame in frames(lambda index: with_square(still, running(index)), 54):
+        await session.step(frame, ())
+    assert [type(command) for _, command in inner.commands] == [Prompt]
+
+
+@pytest.mark.parametrize(("room", "on"), [(1, True), (4, False)])
+async def test_nothing_is_prompted_where_there_is_no_slot_to_spare_or_it_is_switched_off(
+    room: int, on: bool
+) -> None:
+    inner, _ = await seeded(room, on=on)
+    assert inner.commands == []
+
+
+async def test_what_a_user_showed_is_not_found_again_and_never_forgotten() -> None:
+    inner = ColourSession(4)
+    session = MotionSession(inner, at_once, lambda: True, 4, SeedingSettings(forget_after=0.5))
+    still = background()
+    for frame in frames(lambda index: with_square(still, walking(index)), 150):
+        at = walking(frame.index)
+        shown = (Prompt(box=truth(at)),) if frame.index == 46 and at is not None else ()
+        result = await session.step(frame, shown)
+    assert [type(command) for _, command in inner.commands] == [Prompt]
+    assert [track.state for track in result.tracks] != []
+
+
+def test_a_run_needs_no_prompt_where_it_finds_what_moves(keepsight: Keepsight, tmp_path: Path) -> None:
+    said = keepsight("run", SCENE, "--model", "test", "--auto", "motion", "-o", "r.jsonl")
+    assert (said.code, said.err) == (0, "")
+    assert len(lines(tmp_path / "r.jsonl")) == 6

@@ -1,0 +1,156 @@
+"""Objects that a stream finds itself: what moves and is not tracked yet is prompted, as a user would.
+
+The policy of slots. What a user shows goes first: of things that move only so many are taken that a slot
+stays free. One that was found is forgotten when it has been hidden for `forget_after` seconds, or at once
+when its mask and that of an older track are the same. What a user showed is never forgotten.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from keepsight.streams.types import (
+    Applied,
+    Command,
+    Correct,
+    Event,
+    Forget,
+    Frame,
+    Mask,
+    Prompt,
+    Result,
+    Track,
+)
+
+from .looking_ahead import Due
+from .moving_things import Blob, MovingThings, overlap
+from .pipeline import Session
+
+TAKEN = 0.3
+"""What overlaps a track by this part of the smaller of the two is that track."""
+MISSED = 3
+"""In so many frames in a row no track of that frame may cover a thing before it is prompted. Of what moves
+fast, the tracks of the frame before are beside it."""
+SAME = 0.7
+"""Two tracks with this mask IoU are one thing."""
+TOKEN = "auto"
+
+
+@dataclass(frozen=True, slots=True)
+class SeedingSettings:
+    """forget_after: seconds that what was found by itself may be hidden; reserve: slots kept free for users;
+    label: what it is called."""
+
+    forget_after: float = 3.0
+    reserve: int = 1
+    label: str = ""
+
+
+class MotionSession:
+    """A session that finds what moves by itself. `run` calls a function in the thread for such work; `is_on`:
+    whether it is to find anything now."""
+
+    def __init__(
+        self,
+        session: Session,
+        run: Callable[..., Awaitable[tuple[Blob, ...]]],
+        is_on: Callable[[], bool],
+        max_objects: int,
+        settings: SeedingSettings | None = None,
+        things: MovingThings | None = None,
+    ) -> None:
+        self._session = session
+        self._run = run
+        self._is_on = is_on
+        self._room = max_objects
+        self._settings = settings or SeedingSettings()
+        self._things = things or MovingThings()
+        self._mine: dict[int, float] = {}
+        self._missed: dict[int, int] = {}
+        self._tracks: tuple[Track, ...] = ()
+
+    def when_due(self, frame: Frame) -> Due | None:
+        return self._session.when_due(frame)
+
+    async def prepare(self, frame: Frame) -> None:
+        await self._session.prepare(frame)
+
+    def finish(self, frame: Frame) -> tuple[Event, ...]:
+        return self._session.finish(frame)
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        """The step of the session with what is found in the frame prompted, and what is to be given up
+        forgotten; not in a frame in which a user shows something, which may be the very same."""
+        blobs = await self._run(self._things.look, frame.image, frame.time)
+        found: tuple[Command, ...] = ()
+        if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
+            gone = given_up(self._tracks, self._mine, frame.time, self._settings.forget_after)
+            room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
+            news = [blob for blob in blobs if self._missed.get(blob.number, 0) >= MISSED][: max(0, room)]
+            found = (
+                *(Forget(number, TOKEN) for number in gone),
+                *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
+            )
+        result = await self._session.step(frame, (*commands, *found))
+        self._note(result)
+        free = untracked(blobs, result.tracks)
+        self._missed = {blob.number: self._missed.get(blob.number, 0) + 1 for blob in free}
+        return result
+
+    def _note(self, result: Result) -> None:
+        """Which objects are ours, and when each was last seen."""
+        self._tracks = result.tracks
+        there = {track.object_id: track for track in result.tracks}
+        ours = set(self._mine) | {
+            one.object_id for one in result.applied if is_ours(one) and one.object_id is not None
+        }
+        self._mine = {
+            number: result.frame.time if there[number].box else self._mine.get(number, result.frame.time)
+            for number in ours
+            if number in there
+        }
+
+
+def is_ours(applied: Applied) -> bool:
+    return isinstance(applied.command, Prompt) and applied.command.request == TOKEN
+
+
+def untracked(blobs: Iterable[Blob], tracks: Sequence[Track]) -> list[Blob]:
+    """The blobs, largest first, that no track covers."""
+    blobs = list(blobs)
+    if not blobs:
+        return []
+    masks = [at_size(track.mask, blobs[0].mask.shape) for track in tracks if track.box]
+    return [blob for blob in blobs if all(overlap(blob.mask, mask) < TAKEN for mask in masks)]
+
+
+def given_up(
+    tracks: Sequence[Track], mine: dict[int, float], now: float, forget_after: float
+) -> tuple[int, ...]:
+    """The objects of our own that are hidden for too long, or are the same as an older track."""
+    hidden = {number for number, seen in mine.items() if now - seen > forget_after}
+    there = [track for track in tracks if track.box]
+    double = {
+        younger.object_id
+        for at, older in enumerate(there)
+        for younger in there[at + 1 :]
+        if younger.object_id in mine and iou(older.mask, younger.mask) > SAME
+    }
+    return tuple(sorted(hidden | double))
+
+
+def iou(one: Mask, other: Mask) -> float:
+    union = int((one | other).sum())
+    return float((one & other).sum() / union) if union else 0.0
+
+
+def at_size(mask: Mask, size: tuple[int, ...]) -> Mask:
+    """A mask (H, W) at another size (h, w)."""
+    if mask.shape == size:
+        return mask
+    small = cv2.resize(mask.view(np.uint8) * 255, (size[1], size[0]), interpolation=cv2.INTER_AREA)
+    return np.asarray(small > 127)
