@@ -33,6 +33,8 @@ SAME_STRUCTURE = 0.85
 """Where image and background go up and down together like this (correlation), the same thing is seen."""
 IMPROVEMENT = 0.8
 """To how much of itself the difference from the background must fall for a shift to be one."""
+RECENT_SECONDS = 3.0
+"""A thing must have got somewhere within such a time: one that has stopped moves no more."""
 GROWTH = 2.5
 """A thing that is so many times as large as in the frame before is not the same thing."""
 
@@ -57,7 +59,7 @@ class MotionSettings:
     shake: float = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Blob:
     """Something that moves. mask: (h, w) bool at the looked-at size; first, at: where its centre was when it
     was first seen and is now, in diagonals; since: when that was, in seconds; number: the same in all frames
@@ -200,17 +202,33 @@ def _correlation(one: NDArray[np.float32], other: NDArray[np.float32]) -> float:
 
 
 def _followed(before: tuple[Blob, ...], now: list[Blob]) -> tuple[Blob, ...]:
-    """The blobs of now with the history of that before which they overlap most, each given once."""
+    """The blobs of now with the history of the nearest before, each given once. A thing may move by its own
+    length from one frame to the next."""
     left = list(before)
     followed = []
     for blob in now:
-        shares = [overlap(blob.mask, old.mask) for old in left]
-        best = int(np.argmax(shares)) if shares else -1
-        old = left.pop(best) if best >= 0 and shares[best] > 0.1 else None
-        if old is not None and 1 / GROWTH < blob.mask.sum() / old.mask.sum() < GROWTH:
-            blob = replace(blob, first=old.first, since=old.since, number=old.number)
+        nearest = min(left, key=lambda old: math.dist(blob.at, old.at), default=None)
+        if nearest is not None and math.dist(blob.at, nearest.at) < max(_length(blob), _length(nearest)):
+            left.remove(nearest)
+            if 1 / GROWTH < blob.mask.sum() / nearest.mask.sum() < GROWTH:
+                blob = _after(nearest, blob)
         followed.append(blob)
     return tuple(followed)
+
+
+def _after(old: Blob, blob: Blob) -> Blob:
+    """The blob with the history of `old`; what was long ago is forgotten: it must get somewhere again."""
+    recent = blob.since - old.since < RECENT_SECONDS
+    first, since = (old.first, old.since) if recent else (blob.at, blob.since)
+    return replace(blob, first=first, since=since, number=old.number)
+
+
+def _length(blob: Blob) -> float:
+    """The longer side of a blob's box, in diagonals."""
+    height, width = blob.mask.shape
+    x0, y0, x1, y1 = blob.box
+    longer: float = max((x1 - x0) * width, (y1 - y0) * height)
+    return longer / math.hypot(height, width)
 
 
 def overlap(one: Mask, other: Mask) -> float:

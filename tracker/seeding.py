@@ -1,14 +1,16 @@
 """Objects that a stream finds itself: what moves and is not tracked yet is prompted, as a user would.
 
 The policy of slots. What a user shows goes first: of things that move only so many are taken that a slot
-stays free. One that was found is forgotten when it has been hidden for `forget_after` seconds, or at once
-when its mask and that of an older track are the same. What a user showed is never forgotten.
+stays free. One that was found is forgotten when it has been hidden for `forget_after` seconds, when it has
+not moved for `still_after` seconds (it is found again when it moves), or at once when its mask and that of an
+older track are the same. What a user showed is never forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +23,7 @@ from keepsight.streams.types import (
     Forget,
     Frame,
     Mask,
+    Point,
     Prompt,
     Result,
     Track,
@@ -37,17 +40,39 @@ MISSED = 3
 fast, the tracks of the frame before are beside it."""
 SAME = 0.7
 """Two tracks with this mask IoU are one thing."""
+STILL = 0.04
+"""What stays within such a distance, in parts of the frame, stands still."""
 TOKEN = "auto"
 
 
 @dataclass(frozen=True, slots=True)
 class SeedingSettings:
-    """forget_after: seconds that what was found by itself may be hidden; reserve: slots kept free for users;
-    label: what it is called."""
+    """forget_after: seconds that what was found may be hidden; still_after: seconds that it may stand still,
+    within `STILL`; reserve: slots kept free for users; label: what it is called."""
 
     forget_after: float = 3.0
+    still_after: float = 20.0
     reserve: int = 1
     label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is known of an object that was found. Times in seconds; place: where its centre was at `since`."""
+
+    seen: float
+    since: float
+    place: Point | None = None
+
+    def after(self, track: Track, now: float) -> Finding:
+        """As of a frame at time `now`."""
+        if track.box is None:
+            return self
+        x0, y0, x1, y1 = track.box
+        centre = (x0 + x1) / 2, (y0 + y1) / 2
+        if self.place is not None and math.dist(self.place, centre) < STILL:
+            return replace(self, seen=now)
+        return Finding(now, now, centre)
 
 
 class MotionSession:
@@ -69,7 +94,7 @@ class MotionSession:
         self._room = max_objects
         self._settings = settings or SeedingSettings()
         self._things = things or MovingThings()
-        self._mine: dict[int, float] = {}
+        self._mine: dict[int, Finding] = {}
         self._missed: dict[int, int] = {}
         self._tracks: tuple[Track, ...] = ()
 
@@ -88,7 +113,7 @@ class MotionSession:
         blobs = await self._run(self._things.look, frame.image, frame.time)
         found: tuple[Command, ...] = ()
         if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
-            gone = given_up(self._tracks, self._mine, frame.time, self._settings.forget_after)
+            gone = given_up(self._tracks, self._mine, frame.time, self._settings)
             room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
             news = [blob for blob in blobs if self._missed.get(blob.number, 0) >= MISSED][: max(0, room)]
             found = (
@@ -108,8 +133,9 @@ class MotionSession:
         ours = set(self._mine) | {
             one.object_id for one in result.applied if is_ours(one) and one.object_id is not None
         }
+        now = result.frame.time
         self._mine = {
-            number: result.frame.time if there[number].box else self._mine.get(number, result.frame.time)
+            number: self._mine.get(number, Finding(now, now)).after(there[number], now)
             for number in ours
             if number in there
         }
@@ -129,10 +155,14 @@ def untracked(blobs: Iterable[Blob], tracks: Sequence[Track]) -> list[Blob]:
 
 
 def given_up(
-    tracks: Sequence[Track], mine: dict[int, float], now: float, forget_after: float
+    tracks: Sequence[Track], mine: Mapping[int, Finding], now: float, settings: SeedingSettings
 ) -> tuple[int, ...]:
-    """The objects of our own that are hidden for too long, or are the same as an older track."""
-    hidden = {number for number, seen in mine.items() if now - seen > forget_after}
+    """The objects of our own that are hidden or still for too long, or are the same as an older track."""
+    old = {
+        number
+        for number, found in mine.items()
+        if now - found.seen > settings.forget_after or now - found.since > settings.still_after
+    }
     there = [track for track in tracks if track.box]
     double = {
         younger.object_id
@@ -140,7 +170,7 @@ def given_up(
         for younger in there[at + 1 :]
         if younger.object_id in mine and iou(older.mask, younger.mask) > SAME
     }
-    return tuple(sorted(hidden | double))
+    return tuple(sorted(old | double))
 
 
 def iou(one: Mask, other: Mask) -> float:

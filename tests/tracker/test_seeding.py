@@ -172,6 +172,21 @@ async def test_a_walker_is_prompted_once_tracked_and_forgotten_when_it_has_gone(
     assert results[-1].tracks == ()
 
 
+async def test_what_stops_for_long_is_given_up_and_found_again_when_it_goes_on() -> None:
+    inner, still = ColourSession(4), background()
+    session = MotionSession(inner, at_once, lambda: True, 4, SeedingSettings(still_after=2.0))
+
+    def stopping(index: int) -> Place | None:
+        return walking(min(index, 70) + max(0, index - 140))
+
+    for frame in frames(lambda index: with_square(still, stopping(index)), 180):
+        await session.step(frame, ())
+    told = [(type(command), index) for index, command in inner.commands]
+    assert [kind for kind, _ in told] == [Prompt, Forget, Prompt]
+    assert 70 + 40 - 6 <= told[1][1] <= 70 + 40 + 4
+    assert told[2][1] > 140
+
+
 async def test_what_moves_most_of_its_width_in_a_frame_is_prompted_once() -> None:
     """The track of the frame before is then hardly on it any more."""
     inner, still = ColourSession(4), background()
