@@ -42,6 +42,7 @@ class Int8Linear(nn.Module):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
+        self.in_features, self.out_features = layer.in_features, layer.out_features
         values, self.scales, self.zeros = weights_of(layer.weight)
         self.packed = torch.ops.onednn.qlinear_prepack(values, None)
         self.bias = layer.bias

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from keepsight.tracker.training.unroll import EDGE, corrupted
+from keepsight.tracker.training.unroll import EDGE, corrupted, half_hidden
 
 OBJECTS, SIDE = 200, 64
 
@@ -67,3 +67,19 @@ def test_the_same_seed_does_the_same_and_another_one_something_else() -> None:
     one, same, other = (corrupted(squares(), 0.5, seeded(seed)) for seed in (1, 1, 2))
     assert torch.equal(one, same)
     assert not torch.equal(one, other)
+
+
+def test_a_side_of_a_mask_is_lost_and_nothing_else() -> None:
+    before, after = squares() > 0, half_hidden(squares(), 1.0, seeded()) > 0
+    assert not (after & ~before).any()
+    left = after.sum((1, 2)) / before.sum((1, 2))
+    assert left.min() > 0.2
+    assert left.max() < 1
+    kept = half_hidden(squares(), 0.3, seeded())
+    hit = (kept != squares()).flatten(1).any(1).float().mean()
+    assert abs(float(hit) - 0.3) < 3 * (0.3 * 0.7 / OBJECTS) ** 0.5
+
+
+def test_a_mask_that_is_empty_loses_nothing() -> None:
+    empty = torch.full((3, 8, 8), -5.0)
+    assert torch.equal(half_hidden(empty, 1.0, seeded()), empty)

@@ -38,12 +38,12 @@ def unroll(learner: Learner, batch: Batch, recipe: Recipe, random: torch.Generat
     entries = [learner.remember(views[0], answer, prompted=True)]
     logits, found = answer.logits, prompted
     for t in range(1, len(views)):
-        memory = joined(entries, corrupted(logits, recipe.corrupted, random), learner.layout)
+        memory = joined(entries, worn(logits, recipe.corrupted, random), learner.layout)
         answer = learner.propagate(views[t], memory, batch.targets[:, t - 1], batch.targets[:, t])
         losses.append(answer.loss)
         found = answer.logits.masked_fill((answer.presence < 0)[:, None, None], NO_OBJECT_LOGIT)
         logits = found
-        drifted = answer._replace(logits=corrupted(found, recipe.corrupted, random))
+        drifted = answer._replace(logits=worn(found, recipe.corrupted, random))
         entries.append(learner.remember(views[t], drifted, prompted=False))
     at_first, at_last = mean_iou(prompted, batch.targets[:, 0]), mean_iou(found, batch.targets[:, -1])
     return Outcome(torch.stack(losses).mean(), at_last, at_first)
@@ -104,8 +104,7 @@ def laid_out(frames: int, conditioning: int, recent: int) -> list[int]:
 
 def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     """The mask as drift would have it: with this chance for each object, a blob is added or a part taken
-    away, with the same chance the whole grows a little wider or narrower, and with half of it all that lies
-    beyond a line through the mask is lost, as when something has passed in front of it."""
+    away, and with the same chance the whole grows a little wider or narrower."""
     n, h, w = logits.shape
     centre, radius = draw(random, logits, n, 2), 0.03 + 0.12 * draw(random, logits, n)
     rows, columns = (torch.arange(side, device=logits.device) / side for side in (h, w))
@@ -115,9 +114,19 @@ def corrupted(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
     hit = (draw(random, logits, n) < chance)[:, None, None] & blob
     value = torch.where(draw(random, logits, n) < 0.5, 6.0, -6.0)
     edge = EDGE * (2 * draw(random, logits, n) - 1) * (draw(random, logits, n) < chance)
-    drifted = torch.where(hit, value[:, None, None], logits + edge[:, None, None])
-    cut = (draw(random, logits, n) < chance / 2)[:, None, None] & beyond_a_line(logits, random)
-    return torch.where(cut, -6.0, drifted)
+    return torch.where(hit, value[:, None, None], logits + edge[:, None, None])
+
+
+def half_hidden(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
+    """With this chance for each object, all that lies beyond a line through the mask is lost, as when
+    something has passed in front of it."""
+    cut = (draw(random, logits, len(logits)) < chance)[:, None, None] & beyond_a_line(logits, random)
+    return torch.where(cut, -6.0, logits)
+
+
+def worn(logits: Tensor, chance: float, random: torch.Generator) -> Tensor:
+    """A mask that is fed back: drifted, and half as often half hidden."""
+    return half_hidden(corrupted(logits, chance, random), chance / 2, random)
 
 
 def beyond_a_line(logits: Tensor, random: torch.Generator) -> Tensor:
