@@ -322,22 +322,20 @@ async def test_a_click_on_a_track_selects_it(tmp_path: Path) -> None:
         assert await page.until("document.querySelector('#chosen').hidden")
 
 
-@pytest.mark.xfail(
-    run=False, reason="hangs, not understood yet: nothing is tracked after Enter, or not shown"
-)
 async def test_the_keyboard_alone_is_enough(tmp_path: Path) -> None:
     async with (
         tracking(seconds_a_frame=0.0005) as running,
         Chromium(tmp_path, running.address + "?video=jpeg") as page,
     ):
-        x, y = middle(running.source.truth(await index_shown(page), 2))
+        x, y = middle(running.source.truth(await index_shown(page), 1))
+        assert max(abs(x - 0.5), abs(y - 0.5)) > 0.1, "or no arrow would be pressed"
         await page.value("document.querySelector('#picture').focus()")
         for way, more, less in ((x - 0.5, "ArrowRight", "ArrowLeft"), (y - 0.5, "ArrowDown", "ArrowUp")):
             for _ in range(abs(round(way / 0.02))):
                 await page.key(more if way > 0 else less)
         await page.key("Enter")
         result = await running.newest.until(lambda result: result.tracks)
-        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 2)) == 1
+        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
         await page.until(f"{IDS}.length === 1")
         await page.key("n")
         await page.until("!document.querySelector('#chosen').hidden")
