@@ -6,6 +6,7 @@ next start is quick. What depends on how many objects there are stays in PyTorch
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import time
@@ -131,11 +132,22 @@ class OpenVinoEncoder(nn.Module):
 
     def checked(self, model: Any, images: Tensor) -> Any:
         """A graph, or the file of one, compiled. Raises ArithmeticError where it disagrees with PyTorch."""
-        import openvino
-
-        compiled = openvino.Core().compile_model(model, "CPU", settings())
+        compiled = core().compile_model(model, "CPU", settings())
         check(self.encoder, compiled, images)
         return compiled
+
+
+@functools.cache
+def core() -> Any:
+    """OpenVINO, opened once and kept to the end of the process.
+
+    Its CPU plugin gives the thread that opens it a stack for signals, and puts back the one before when it is
+    closed, in whichever thread that is. Of several, closed in any order, one leaves a stack that is freed
+    memory: the next Ctrl-C would end the process by a segmentation fault.
+    """
+    import openvino
+
+    return openvino.Core()
 
 
 def settings() -> dict[str, Any]:

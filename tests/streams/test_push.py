@@ -69,7 +69,7 @@ async def test_a_server_that_goes_and_comes_is_published_to_again(
     first, second = tmp_path / "first.mkv", tmp_path / "second.mkv"
     async with asyncio.timeout(60), open_sink(url) as sink, filming(sink):
         async with listening(url, first) as server:
-            await filled(first)
+            await filled(first, 20_000)
             server.kill()
         async with listening(url, second) as server:
             await filled(second)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -178,7 +181,7 @@ def test_a_damaged_graph_that_cannot_be_deleted_does_no_harm(
 def test_an_encoder_that_cannot_be_compiled_is_left_to_torch_with_one_warning(
     encoder: SmallEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino, "Core", refuse)
+    monkeypatch.setattr(backend, "core", refuse)
     tested = OpenVinoEncoder(encoder, tmp_path)
     with capture_logs() as logs:
         for _ in range(3):
@@ -187,6 +190,29 @@ def test_an_encoder_that_cannot_be_compiled_is_left_to_torch_with_one_warning(
     assert said["event"] == LEFT_TO_TORCH
     assert (said["shape"], said["reason"]) == ("1x3x32x48", "no such operation")
     assert encoded_by_torch(tested)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks the C library of Linux")
+def test_encoders_that_come_and_go_leave_the_stack_for_signals_alone(
+    encoder: SmallEncoder, tmp_path: Path
+) -> None:
+    """A stack that was freed ends the process at the next signal, Ctrl-C for one."""
+    stays, *pass_by = (OpenVinoEncoder(encoder, tmp_path / name) for name in "abc")
+    stays(IMAGES)
+    there = signal_stack()
+    for one in pass_by:
+        one(IMAGES)
+    for one in pass_by:
+        one.compiled.clear()
+        gc.collect()
+    assert signal_stack() == there
+
+
+def signal_stack() -> bytes:
+    """What sigaltstack(2) says of the calling thread: address, flags, size."""
+    said = ctypes.create_string_buffer(24)
+    assert ctypes.CDLL(None).sigaltstack(None, said) == 0
+    return said.raw
 
 
 def test_an_encoder_that_disagrees_with_torch_is_left_to_torch_and_not_kept(
