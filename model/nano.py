@@ -24,22 +24,26 @@ from .nano_memory import (
     NOTHING_ALIKE,
     LocalRead,
     Motion,
-    Places,
     PointerRead,
     ValueEncoder,
     held_frames,
     optical_flow,
     read,
 )
-from .nano_places import carried
+from .nano_places import Places, carried, surroundings
+from .object_by_object import Each
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
 """Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
 given."""
+TOGETHER = 4
+"""Objects that are decoded in one batch, at most, on a CPU: what they need stays in its cache."""
 
 
 class Nano(nn.Module):
+    each: Each = map
+
     def __init__(self, config: NanoConfig, layout: MemoryLayout | None = None) -> None:
         super().__init__()
         self.config = config
@@ -60,6 +64,10 @@ class Nano(nn.Module):
         for module in self.modules():
             if isinstance(module, ConvNorm):
                 module.fuse()
+
+    def share_work(self, each: Each) -> None:
+        """Let `each` go through halves of the objects of a frame, and through parts of the frame for all."""
+        self.each = each
 
     def input_size(self, frame_size: tuple[int, int]) -> tuple[int, int]:
         """Sides in the frame's aspect ratio (at most 4 to 1), multiples of 32, of about image_side**2
@@ -129,8 +137,7 @@ class Nano(nn.Module):
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
-        found: Decoded = self.decoder(features, image_of, evidence)
-        return found
+        return self.decode(features, image_of, evidence)
 
     def read_again(
         self, features: ImageFeatures, image_of: Tensor, value: Tensor, fine_value: Tensor
@@ -173,8 +180,21 @@ class Nano(nn.Module):
         """As `propagate`, with the mask an object would have where it is thought to be absent."""
         moved = Motion(*features.motion) if features.motion else self.motion(features, previous)
         evidence = self.evidence(features, image_of, memory, moved)
-        found: Decoded = self.decoder(features, image_of, evidence)
-        return found
+        return self.decode(features, image_of, evidence)
+
+    def decode(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
+        """The decoder's answer, a few objects at a time where they can take turns with others."""
+
+        def decoded(rows: slice) -> Decoded:
+            found: Decoded = self.decoder(features, image_of[rows], evidence.of(rows))
+            return found
+
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return decoded(slice(None))
+        count = len(image_of)
+        at_once = -(-count // (2 * -(-count // (2 * TOGETHER))))
+        found = self.each(decoded, [slice(row, row + at_once) for row in range(0, count, at_once)])
+        return Decoded(*(torch.cat(fields) for fields in zip(*found, strict=True)))
 
     def motion(self, features: ImageFeatures, previous: ImageFeatures | None) -> Motion | None:
         """How the images moved since the frame before; None where there is none. The same for all objects."""
@@ -194,13 +214,12 @@ class Nano(nn.Module):
         keys, values, fine_keys, fine_values = torch.split(memory.features, list(self.config.channels), dim=2)
         held = held_frames(image_of, memory.written, self.layout.conditioning)
         last = memory.logits.sigmoid().unsqueeze(1)
-        come = carried(values[:, :, -4:].mean(2), last)
-        sharpness = self.image_encoder.position_sharpness, self.image_encoder.fine_position_sharpness
-        places, fine_places = (
-            Places(come, sharp.exp(), stay) for sharp, stay in zip(sharpness, self.stay.exp(), strict=True)
+        come, near = carried(values[:, :, -4:].mean(2), last), surroundings(last)
+        places, fine_places = (Places(come, near, stay) for stay in self.stay.exp())
+        first, every = read(features.levels[4], keys, values, held, places, self.each)
+        fine, fine_every = read(
+            features.levels[3], fine_keys, fine_values, held, fine_places, self.each
         )
-        first, every = read(features.levels[4], keys, values, held, places)
-        fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, fine_places)
         moved = self.moved(motion, last, image_of)
         return Evidence(
             trusted=first,

@@ -51,6 +51,11 @@ class Evidence(NamedTuple):
     last: Tensor
     pointer: Tensor
 
+    def of(self, rows: slice) -> Evidence:
+        """That for some of the objects."""
+        parts = {name: field[rows] for name, field in self._asdict().items() if name != "moved"}
+        return Evidence(**parts, moved=Moved(*(field[rows] for field in self.moved)))
+
 
 class Decoded(NamedTuple):
     """logits (N, H/2, W/2) of the masks; iou (N,) predicted, in [0, 1]; presence (N,) logit."""

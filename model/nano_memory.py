@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -13,7 +12,8 @@ from .flow import doubled, refined, warped
 from .layers import averaged
 from .memory import EMPTY
 from .nano_config import NanoConfig
-from .nano_places import Shift, shifts
+from .nano_places import Places, Region, regions, turned
+from .object_by_object import Each
 from .video_predictor import ImageFeatures, seen_by
 
 PLACES = 256
@@ -105,55 +105,62 @@ def held_frames(image_of: Tensor, written: Tensor, trusted: int) -> list[Held]:
     return found
 
 
-class Places(NamedTuple):
-    """How N objects see the places of the frames they were prompted in. carried: (N, M, 2), see
-    `nano_places.carried`; sharpness: of positions in keys; stay: the weight of places where they were, beside
-    1 of where they would be; both scalars."""
-
-    carried: Tensor
-    sharpness: Tensor
-    stay: Tensor
-
-
 def read(
-    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None = None
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    held: list[Held],
+    places: Places | None = None,
+    each: Each = map,
 ) -> tuple[Tensor, Tensor]:
     """Attention from every place of a frame to every remembered place of the same stream.
 
     query (B, K, h, w); keys (N, M, K * c, ...) and values (N, M, V * c, ...), c the places kept in each
     place: what was read in the frames that are trusted, and in all, (N, V, h, w) each. Keys come from the
     image alone, so a frame's weights are computed once, for all objects that remember it; with `places`, each
-    object then shifts those of trusted frames. Keys carry their own temperature, and all have the same
+    object also has some of its own in trusted frames. Keys carry their own temperature, and all have the same
     length, which bounds the exponent. Exponents reach far: weights are computed in float32, whatever the
-    dtype.
+    dtype. `each`, a map, goes through blocks of the frame's lines.
     """
     with torch.autocast(query.device.type, enabled=False):
-        first, every = read_in_float32(query.float(), keys, values, held, places)
-    return first.to(values.dtype), every.to(values.dtype)
+        sums = sums_read(query.float(), keys, values, held, places, each)
+        first, others = sums.unbind(1)
+        read = mean_read(first), mean_read(first + others)
+    return read[0].to(values.dtype), read[1].to(values.dtype)
 
 
-def read_in_float32(
-    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None
-) -> tuple[Tensor, Tensor]:
-    """As `read`, of a query that is float32."""
-    batch, width, h, w = query.shape
+def sums_read(
+    query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None, each: Each
+) -> Tensor:
+    """As `read`, of a query that is float32: (N, 2, V + 1, h, w), the weighted values of trusted frames and of
+    others, and the sums of the weights alone."""
+    width, h, w = query.shape[1:]
     bound = (query.square().sum(1, keepdim=True).detach() - LARGEST_EXPONENT).clamp(min=0)
-    query = torch.cat((query, -bound), dim=1).view(batch, width + 1, h * w)
-    factor = math.isqrt(keys.shape[2] // width)
+    query = torch.cat((query, -bound), dim=1)
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
-    sums = query.new_zeros((len(values), 2, values.shape[2] + 1, h * w))
-    for image, rows, slots, trusted, counts in held:
-        key, shown = (with_ones(x.float()) for x in (keys[rows[0], slots[0]], values[rows, slots]))
-        if trusted and places is not None:
-            shift = shifts(places.carried[rows, slots], places.sharpness, (h, w), factor)
-            found = weighted_apart(query[image], key, shown, shift, places.stay, w)
-        else:
-            found = weighted(query[image], key, shown.flatten(0, 1)).view(len(rows), -1, h * w)
-        found = found if counts is None else found * counts
-        sums = sums.index_put((rows, torch.full_like(rows, not trusted)), found, accumulate=True)
-    first, others = sums.unbind(1)
-    return mean_read(first, (h, w)), mean_read(first + others, (h, w))
+    shown = [
+        (with_ones(keys[frame.rows[0], frame.slots[0]].float()), with_ones(values[frame.rows, frame.slots].float()))
+        for frame in held
+    ]
+
+    def block(lines: slice) -> Tensor:
+        """A few lines of the frame: weights that stay in the cache take half as long."""
+        sums = query.new_zeros((len(values), 2, values.shape[2] + 1, query[0, 0, lines].numel()))
+        for frame, (key, value) in zip(held, shown, strict=True):
+            some = query[frame.image][:, lines]
+            if frame.trusted and places is not None:
+                own = places.of(frame.rows, frame.slots)
+                found = weighted_apart(some, key, value, own, regions(own.near, lines, (h, w)))
+            else:
+                found = weighted(some.flatten(1), key, value)
+            found = found if frame.counts is None else found * frame.counts
+            sums.index_put_((frame.rows, torch.full_like(frame.rows, not frame.trusted)), found, accumulate=True)
+        return sums
+
+    at_once = max(1, PLACES // w)
+    blocks = [slice(line, min(h, line + at_once)) for line in range(0, h, at_once)]
+    return torch.cat(list(each(block, blocks)), dim=3).unflatten(3, (h, w))
 
 
 def with_ones(x: Tensor) -> Tensor:
@@ -162,32 +169,31 @@ def with_ones(x: Tensor) -> Tensor:
 
 
 def weighted(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
-    """values (V, places) summed for each query (K, q) with weights exp(key . query), key (K, places): (V, q).
-
-    A few places of the frame at a time: weights that stay in the cache take half as long.
-    """
-    found = [values @ (key.T @ some).exp_() for some in torch.split(query, PLACES, dim=1)]
-    return torch.cat(found, dim=1)
+    """values (P, V, places) summed for each query (K, q) with weights exp(key . query), key (K, places):
+    (P, V, q)."""
+    found: Tensor = values.flatten(0, 1) @ (key.T @ query).exp_()
+    return found.view(*values.shape[:2], -1)
 
 
 def weighted_apart(
-    query: Tensor, key: Tensor, values: Tensor, shift: Shift, stay: Tensor, width: int
+    query: Tensor, key: Tensor, values: Tensor, places: Places, near: list[Region]
 ) -> Tensor:
-    """As `weighted`, for values (P, V, places) of objects that each shift the weights, of a query (K, q) that
-    has `width` places a line: (P, V, q)."""
-    lines = max(1, PLACES // width)
-    found = []
-    for i, some in enumerate(torch.split(query, lines * width, dim=1)):
-        weights = (key.T @ some).exp()
-        found.append(
-            torch.stack([v @ shift.apply(weights, p, i * lines, stay) for p, v in enumerate(values)])
-        )
-    return torch.cat(found, dim=2)
+    """As `weighted` for a query (K, lines, w), of P objects that each look, where they are `near`, for the
+    places where they would be, too."""
+    as_it_was = weighted(query.flatten(1), key, values).view(*values.shape[:2], *query.shape[1:])
+    found = as_it_was * (1 + places.stay)
+    for row, (lines, columns) in enumerate(near):
+        some = query[:, lines, columns]
+        if some.numel():
+            moved = weighted(turned(some, places.carried[row]).flatten(1), key, values[row : row + 1])
+            moved = moved.view(values.shape[1], *some.shape[1:])
+            found[row, :, lines, columns] += moved - as_it_was[row, :, lines, columns]
+    return found.flatten(2)
 
 
-def mean_read(sums: Tensor, size: tuple[int, int]) -> Tensor:
-    """Weighted sums (N, V + 1, h * w), the last of them of the weights alone, to means (N, V, h, w)."""
-    return (sums[:, :-1] / sums[:, -1:].clamp(min=1e-30)).view(len(sums), -1, *size)
+def mean_read(sums: Tensor) -> Tensor:
+    """Weighted sums (N, V + 1, h, w), the last of them of the weights alone, to means (N, V, h, w)."""
+    return sums[:, :-1] / sums[:, -1:].clamp(min=1e-30)
 
 
 class LocalRead(nn.Module):

@@ -2,7 +2,8 @@
 
 A key says what a place looks like and, weakly, where it is. Where is worth most relative to the object: the
 head is above the feet wherever they walk. So each object reads a prompted frame shifted by as far as it has
-come, and with less weight (`stay`) as it was, for the sake of masks that have drifted.
+come, and with less weight (`stay`) as it was, for the sake of masks that have drifted. That takes weights of
+its own for each object, so it is done near the object only.
 """
 
 from __future__ import annotations
@@ -15,6 +16,25 @@ from torch import Tensor
 
 SMALLEST = 1e-4
 """The share of the frame that a mask covers at least for its middle to mean anything."""
+NEAR = 0.15
+"""How far around its last mask an object reads shifted, in shares of the frame's sides."""
+
+Region = tuple[slice, slice]
+"""Lines and columns of a frame."""
+
+
+class Places(NamedTuple):
+    """How N objects see the places of the frames they were prompted in. carried: (N, M, 2), see `carried`;
+    near: (N, 4), see `surroundings`; stay: a scalar, the weight of places where they were, beside 1 of where
+    they would be."""
+
+    carried: Tensor
+    near: Tensor
+    stay: Tensor
+
+    def of(self, rows: Tensor, slots: Tensor) -> Places:
+        """Those of P of the objects, each for one slot: carried (P, 2), near (P, 4)."""
+        return self._replace(carried=self.carried[rows, slots], near=self.near[rows])
 
 
 @torch.no_grad()
@@ -39,34 +59,42 @@ def middles(masks: Tensor) -> tuple[Tensor, Tensor]:
     return centre / area.clamp(min=1e-12).unsqueeze(-1), area
 
 
-class Shift(NamedTuple):
-    """By how much weights between a frame's places and a remembered frame's change for P objects: the product
-    of across (P, 1, f, 1, w / f, 1, w) and down (P, f, 1, h / f, 1, h, 1), f by f places kept in one."""
-
-    across: Tensor
-    down: Tensor
-
-    def apply(self, weights: Tensor, row: int, first: int, stay: Tensor) -> Tensor:
-        """For object `row`, weights (places, q) of whole lines of the frame from line `first` on."""
-        across, down = self.across[row], self.down[row]
-        lines = weights.shape[1] // across.shape[-1]
-        gain = torch.addcmul(stay, down[..., first : first + lines, :], across)
-        return weights * gain.reshape(weights.shape)
-
-
-def shifts(by: Tensor, sharpness: Tensor, size: tuple[int, int], factor: int) -> Shift:
-    """by: (P, 2), see `carried`; sharpness: of positions in keys; size (h, w) of the frame, whose places are
-    kept `factor` by `factor` in one."""
-    across, down = (
-        along(by[:, axis], sharpness, side).view(-1, side // factor, factor, side).transpose(1, 2)
-        for axis, side in ((0, size[1]), (1, size[0]))
-    )
-    return Shift(across[:, None, :, None, :, None, :], down[:, :, None, :, None, :, None])
+@torch.no_grad()
+def surroundings(masks: Tensor) -> Tensor:
+    """The boxes of masks (N, 1, H, W) in [0, 1], NEAR wider on every side: (N, 4) as (x0, y0, x1, y1) in [0, 1];
+    x1 < x0 where a mask is empty."""
+    inside = masks[:, 0] > 0.5
+    low, high = [], []
+    for axis in (1, 2):  # along y the columns are found, along x the rows
+        there = inside.any(axis)
+        place = torch.arange(there.shape[1], device=masks.device)
+        low.append(torch.where(there, place, there.shape[1]).amin(1) / there.shape[1] - NEAR)
+        high.append((torch.where(there, place, -1).amax(1) + 1) / there.shape[1] + NEAR)
+    box = torch.stack((*low, *high), dim=1).clamp(0, 1)
+    return torch.where(inside.any((1, 2)).unsqueeze(1), box, box.new_tensor((1.0, 1.0, 0.0, 0.0)))
 
 
-def along(by: Tensor, sharpness: Tensor, side: int) -> Tensor:
-    """One axis of `shifts`: (P, side remembered, side now)."""
-    place = torch.linspace(0, math.pi, side, device=by.device)
-    apart = place - place.unsqueeze(1)
-    near = (apart - math.pi * by.float().view(-1, 1, 1)).cos()
-    return (sharpness.float() * (near - apart.cos())).exp()
+def regions(near: Tensor, lines: slice, size: tuple[int, int]) -> list[Region]:
+    """What boxes (P, 4) touch of some lines of a frame of `size` (h, w): all of them in a compiled graph, which
+    must not depend on where objects are."""
+    if torch.compiler.is_compiling():
+        return [(slice(None), slice(None))] * len(near)
+    h, w = size
+    return [
+        (part(y0 * h - lines.start, y1 * h - lines.start), part(x0 * w, x1 * w))
+        for x0, y0, x1, y1 in near.tolist()
+    ]
+
+
+def part(low: float, high: float) -> slice:
+    return slice(max(0, math.floor(low)), max(0, math.ceil(high)))
+
+
+def turned(query: Tensor, by: Tensor) -> Tensor:
+    """A query (K + 1, ...) whose positions, the four before the last, are those of places `by` (2,) shares of
+    the frame's sides back: the products with keys are then of places seen from there."""
+    cos, sin = (math.pi * by.float()).cos(), (math.pi * by.float()).sin()
+    look, (xc, xs, yc, ys), rest = query[:-5], query[-5:-1].unbind(), query[-1:]
+    x = xc * cos[0] + xs * sin[0], xs * cos[0] - xc * sin[0]
+    y = yc * cos[1] + ys * sin[1], ys * cos[1] - yc * sin[1]
+    return torch.cat((look, torch.stack((*x, *y)), rest))

@@ -42,8 +42,7 @@ def load_predictor(engine: Engine) -> Nano | Sam2:
     if engine.dtype == INT8:
         quantise(network)
     network = network.to(device=device, dtype=dtype)
-    if isinstance(network, Sam2):
-        network.share_work(TwoAtOnce())
+    network.share_work(TwoAtOnce())
     encode_with(engine.backend, network)
     return network
 
