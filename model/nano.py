@@ -217,9 +217,7 @@ class Nano(nn.Module):
         come, near = carried(values[:, :, -4:].mean(2), last), surroundings(last)
         places, fine_places = (Places(come, near, stay) for stay in self.stay.exp())
         first, every = read(features.levels[4], keys, values, held, places, self.each)
-        fine, fine_every = read(
-            features.levels[3], fine_keys, fine_values, held, fine_places, self.each
-        )
+        fine, fine_every = read(features.levels[3], fine_keys, fine_values, held, fine_places, self.each)
         moved = self.moved(motion, last, image_of)
         return Evidence(
             trusted=first,

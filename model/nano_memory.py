@@ -17,7 +17,8 @@ from .object_by_object import Each
 from .video_predictor import ImageFeatures, seen_by
 
 PLACES = 256
-"""For how many places of a frame the memory is read at a time."""
+"""For how many places of a frame the memory is read at a time: weights that stay in the cache take half as
+long."""
 LARGEST_EXPONENT = 60.0
 """Of a weight. Far from what float32 cannot hold, and as far as can be from what it holds with effort: with
 denormal weights a matrix product takes three times as long on a CPU."""
@@ -129,38 +130,58 @@ def read(
     return read[0].to(values.dtype), read[1].to(values.dtype)
 
 
+class Shown(NamedTuple):
+    """A held frame with its key (K + 1, places), the values of those who remember it (P, V + 1, places), and,
+    where they look for it in places of their own, those."""
+
+    held: Held
+    key: Tensor
+    values: Tensor
+    places: Places | None
+
+    def read(self, query: Tensor, lines: slice) -> Tensor:
+        """What those P see in some lines of a query (B, K + 1, h, w): (P, V + 1, lines * w)."""
+        size = query.shape[2], query.shape[3]
+        some = query[self.held.image][:, lines]
+        if self.places is None:
+            found = weighted(some.flatten(1), self.key, self.values)
+        else:
+            near = regions(self.places.near, lines, size)
+            found = weighted_apart(some, self.key, self.values, self.places, near)
+        return found if self.held.counts is None else found * self.held.counts
+
+
 def sums_read(
     query: Tensor, keys: Tensor, values: Tensor, held: list[Held], places: Places | None, each: Each
 ) -> Tensor:
-    """As `read`, of a query that is float32: (N, 2, V + 1, h, w), the weighted values of trusted frames and of
-    others, and the sums of the weights alone."""
+    """As `read`, of a query that is float32: (N, 2, V + 1, h, w), the weighted values of trusted frames and
+    of others, and the sums of the weights alone."""
     width, h, w = query.shape[1:]
     bound = (query.square().sum(1, keepdim=True).detach() - LARGEST_EXPONENT).clamp(min=0)
     query = torch.cat((query, -bound), dim=1)
     keys = keys.reshape(*keys.shape[:2], width, -1)
     values = values.reshape(*values.shape[:2], -1, keys.shape[3])
     shown = [
-        (with_ones(keys[frame.rows[0], frame.slots[0]].float()), with_ones(values[frame.rows, frame.slots].float()))
+        Shown(
+            frame,
+            with_ones(keys[frame.rows[0], frame.slots[0]].float()),
+            with_ones(values[frame.rows, frame.slots].float()),
+            places.of(frame.rows, frame.slots) if places is not None and frame.trusted else None,
+        )
         for frame in held
     ]
 
     def block(lines: slice) -> Tensor:
-        """A few lines of the frame: weights that stay in the cache take half as long."""
         sums = query.new_zeros((len(values), 2, values.shape[2] + 1, query[0, 0, lines].numel()))
-        for frame, (key, value) in zip(held, shown, strict=True):
-            some = query[frame.image][:, lines]
-            if frame.trusted and places is not None:
-                own = places.of(frame.rows, frame.slots)
-                found = weighted_apart(some, key, value, own, regions(own.near, lines, (h, w)))
-            else:
-                found = weighted(some.flatten(1), key, value)
-            found = found if frame.counts is None else found * frame.counts
-            sums.index_put_((frame.rows, torch.full_like(frame.rows, not frame.trusted)), found, accumulate=True)
+        for one in shown:
+            into = (one.held.rows, torch.full_like(one.held.rows, not one.held.trusted))
+            sums.index_put_(into, one.read(query, lines), accumulate=True)
         return sums
 
     at_once = max(1, PLACES // w)
     blocks = [slice(line, min(h, line + at_once)) for line in range(0, h, at_once)]
-    return torch.cat(list(each(block, blocks)), dim=3).unflatten(3, (h, w))
+    sums = torch.cat(list(each(block, blocks)), dim=3)
+    return sums.view(*sums.shape[:3], h, w)
 
 
 def with_ones(x: Tensor) -> Tensor:
@@ -175,19 +196,17 @@ def weighted(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
     return found.view(*values.shape[:2], -1)
 
 
-def weighted_apart(
-    query: Tensor, key: Tensor, values: Tensor, places: Places, near: list[Region]
-) -> Tensor:
+def weighted_apart(query: Tensor, key: Tensor, values: Tensor, places: Places, near: list[Region]) -> Tensor:
     """As `weighted` for a query (K, lines, w), of P objects that each look, where they are `near`, for the
     places where they would be, too."""
     as_it_was = weighted(query.flatten(1), key, values).view(*values.shape[:2], *query.shape[1:])
     found = as_it_was * (1 + places.stay)
-    for row, (lines, columns) in enumerate(near):
+    for row, (lines, columns, inside) in enumerate(near):
         some = query[:, lines, columns]
         if some.numel():
             moved = weighted(turned(some, places.carried[row]).flatten(1), key, values[row : row + 1])
-            moved = moved.view(values.shape[1], *some.shape[1:])
-            found[row, :, lines, columns] += moved - as_it_was[row, :, lines, columns]
+            change = moved.view(values.shape[1], *some.shape[1:]) - as_it_was[row, :, lines, columns]
+            found[row, :, lines, columns] += change if inside is None else change * inside
     return found.flatten(2)
 
 

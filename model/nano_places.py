@@ -19,8 +19,14 @@ SMALLEST = 1e-4
 NEAR = 0.15
 """How far around its last mask an object reads shifted, in shares of the frame's sides."""
 
-Region = tuple[slice, slice]
-"""Lines and columns of a frame."""
+
+class Region(NamedTuple):
+    """Some lines and columns of a frame. inside: which of these places count, (lines, columns) of 0 and 1;
+    None: all."""
+
+    lines: slice
+    columns: slice
+    inside: Tensor | None = None
 
 
 class Places(NamedTuple):
@@ -61,8 +67,8 @@ def middles(masks: Tensor) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def surroundings(masks: Tensor) -> Tensor:
-    """The boxes of masks (N, 1, H, W) in [0, 1], NEAR wider on every side: (N, 4) as (x0, y0, x1, y1) in [0, 1];
-    x1 < x0 where a mask is empty."""
+    """The boxes of masks (N, 1, H, W) in [0, 1], NEAR wider on every side: (N, 4) as (x0, y0, x1, y1) in
+    [0, 1]; x1 < x0 where a mask is empty."""
     inside = masks[:, 0] > 0.5
     low, high = [], []
     for axis in (1, 2):  # along y the columns are found, along x the rows
@@ -75,19 +81,25 @@ def surroundings(masks: Tensor) -> Tensor:
 
 
 def regions(near: Tensor, lines: slice, size: tuple[int, int]) -> list[Region]:
-    """What boxes (P, 4) touch of some lines of a frame of `size` (h, w): all of them in a compiled graph, which
-    must not depend on where objects are."""
-    if torch.compiler.is_compiling():
-        return [(slice(None), slice(None))] * len(near)
+    """What boxes (P, 4) touch of some lines of a frame of `size` (h, w)."""
     h, w = size
+    if torch.compiler.is_compiling():  # a graph must not depend on where objects are
+        rows, columns = torch.arange(h)[lines, None], torch.arange(w)
+        return [Region(slice(None), slice(None), touched(box, rows / h, columns / w, size)) for box in near]
     return [
-        (part(y0 * h - lines.start, y1 * h - lines.start), part(x0 * w, x1 * w))
+        Region(part(y0 * h - lines.start, y1 * h - lines.start), part(x0 * w, x1 * w))
         for x0, y0, x1, y1 in near.tolist()
     ]
 
 
 def part(low: float, high: float) -> slice:
     return slice(max(0, math.floor(low)), max(0, math.ceil(high)))
+
+
+def touched(box: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which places with the upper left corners y (lines, 1) and x (columns,) a box (4,) touches."""
+    inside_y = (y + 1 / size[0] > box[1]) & (y < box[3])
+    return (inside_y & (x + 1 / size[1] > box[0]) & (x < box[2])).float()
 
 
 def turned(query: Tensor, by: Tensor) -> Tensor:
