@@ -14,6 +14,10 @@ class SourceError(Exception):
     """A source cannot be opened or read. The message is one line, names the cause and holds no password."""
 
 
+class DeniedError(SourceError):
+    """The server wants another user or password. Who asks too often may be shut out for longer."""
+
+
 class SinkError(Exception):
     """A sink cannot be opened or written. The message is one line, names the cause and holds no password."""
 

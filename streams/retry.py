@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Self
 
 import structlog
 
-from .base import Source, SourceError
+from .base import DeniedError, Source, SourceError
 from .types import Frame, SourceState, SourceStatus
 
 log = structlog.get_logger(__name__)
@@ -21,18 +22,23 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Seconds to wait before opening again: twice as many each time, from `shortest` up to `longest`.
+    """Seconds from one attempt to open to the next: twice as many each time, from `shortest` up to `longest`,
+    so that a camera that returns is seen soon; up to `denied` where it wants another password.
 
     A random part of up to `jitter` (0 to 1) is taken off, so that many cameras do not come back in step.
     """
 
     shortest: float = 0.5
-    longest: float = 30.0
+    longest: float = 2.5
+    denied: float = 60.0
     jitter: float = 0.3
 
-    def delay(self, failures: int, chance: float) -> float:
-        """Seconds to wait after `failures` failures in a row; `chance` is a random number in [0, 1)."""
-        return min(self.longest, self.shortest * 2.0 ** min(failures, 32)) * (1 - self.jitter * chance)
+    def delay(self, failures: int, chance: float, spent: float = 0.0, *, denied: bool = False) -> float:
+        """Seconds to wait after `failures` failures in a row, of which the last took `spent` seconds: never
+        less than at first. `chance` is a random number in [0, 1)."""
+        longest = self.denied if denied else self.longest
+        wanted = min(longest, self.shortest * 2.0 ** min(failures, 32))
+        return max(self.shortest, wanted - spent) * (1 - self.jitter * chance)
 
 
 def reconnecting(
@@ -44,14 +50,16 @@ def reconnecting(
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     chance: Callable[[], float] = random.random,
     around: AbstractAsyncContextManager[object] | None = None,
+    after: float = 0.0,
 ) -> Reconnecting:
     """A live source that never ends: whenever the source from `make_source` fails or ends, another is opened.
 
     `on_status` is told each change of state or reason. `around` is open from the first source to the last: a
-    server that cameras come to. `sleep` and `chance` are there for tests.
+    server that cameras come to. The first one is opened `after` so many seconds. `sleep` and `chance` are
+    there for tests.
     """
     made = Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, sleep, chance)
-    return made if around is None else made.inside(around)
+    return made.inside(around or nullcontext()).after(after)
 
 
 class Reconnecting:
@@ -82,6 +90,7 @@ class Reconnecting:
         self._frames: AsyncIterator[Frame]
         self._connection = AsyncExitStack()
         self._around: AbstractAsyncContextManager[object] = nullcontext()
+        self._first_wait = 0.0
         self._failures = 0
         self._dropped = 0
         self._join = _Join()
@@ -89,6 +98,11 @@ class Reconnecting:
     def inside(self, around: AbstractAsyncContextManager[object]) -> Self:
         """Opens `around` before the first source, and closes it after the last."""
         self._around = around
+        return self
+
+    def after(self, seconds: float) -> Self:
+        """Opens the first source so many seconds later."""
+        self._first_wait = seconds
         return self
 
     @property
@@ -110,6 +124,7 @@ class Reconnecting:
     async def __aenter__(self) -> Self:
         await self._around.__aenter__()
         try:
+            await self._sleep(self._first_wait)
             await self._connect()
         except BaseException:
             await self._around.__aexit__(None, None, None)
@@ -132,31 +147,33 @@ class Reconnecting:
             try:
                 frame = await self._next_frame()
             except StopAsyncIteration:
-                await self._reconnect("the stream ended")
+                await self._reconnect(SourceError("the stream ended"))
             except SourceError as error:
-                await self._reconnect(self._cause(error))
+                await self._reconnect(error)
             else:
                 return self._take(frame)
 
     async def _connect(self) -> None:
         while True:
+            began = time.monotonic()
             try:
                 await self._connection.enter_async_context(self._source)
             except SourceError as error:
-                await self._wait(self._cause(error))
+                await self._wait(error, time.monotonic() - began)
             else:
                 self._frames = aiter(self._source)
                 return
 
-    async def _reconnect(self, reason: str) -> None:
+    async def _reconnect(self, error: SourceError) -> None:
         await self._connection.aclose()
         self._join = self._join.interrupted()
-        await self._wait(reason)
+        await self._wait(error)
         await self._connect()
 
-    async def _wait(self, reason: str) -> None:
-        self._report("offline", reason)
-        await self._sleep(self._backoff.delay(self._failures, self._chance()))
+    async def _wait(self, error: SourceError, spent: float = 0.0) -> None:
+        self._report("offline", self._cause(error))
+        denied = isinstance(error, DeniedError)
+        await self._sleep(self._backoff.delay(self._failures, self._chance(), spent, denied=denied))
         self._failures += 1
         self._dropped += self._source.dropped
         self._source = self._make_source()

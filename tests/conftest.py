@@ -49,7 +49,7 @@ def rtsp_server() -> Iterator[Callable[..., RtspServer]]:
     if reason:
         pytest.skip(reason)
     with ExitStack() as servers:
-        yield lambda clip, port=0: servers.enter_context(RtspServer(clip, port))
+        yield lambda clip, port=0, **options: servers.enter_context(RtspServer(clip, port=port, **options))
 
 
 @pytest.fixture

@@ -26,12 +26,18 @@ if TYPE_CHECKING:
     from keepsight.streams.web.server import WebServer
     from keepsight.streams.web.target import WebTarget
 
+STAGGER_SECONDS = 0.1
+"""From opening one camera to the next: each begins with a burst of packets and of decoding."""
+
 
 def prepare(deployment: config.Deployment) -> list[Stream]:
     """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
     refuse_shared_outputs(deployment)
     servers: dict[WebTarget, WebServer] = {}
-    streams = [prepare_stream(name, stream, servers) for name, stream in deployment.streams.items()]
+    streams = [
+        prepare_stream(name, stream, servers, number * STAGGER_SECONDS)
+        for number, (name, stream) in enumerate(deployment.streams.items())
+    ]
     introduce(streams, deployment)
     return streams
 
@@ -55,12 +61,16 @@ def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
             sink.introduce(info)
 
 
-def prepare_stream(name: str, stream: config.Stream, servers: dict[WebTarget, WebServer]) -> Stream:
-    """One stream; its cameras share `servers` with those that were prepared before."""
+def prepare_stream(
+    name: str, stream: config.Stream, servers: dict[WebTarget, WebServer], after: float = 0.0
+) -> Stream:
+    """One stream; its cameras share `servers` with those that were prepared before. A camera is first opened
+    `after` so many seconds."""
     encoder = SharedEncoder(name)
     sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
+    hear = partial(tell, sinks)
     source = open_source(
-        stream.source, on_status=partial(tell, sinks), realtime=stream.realtime, loop=stream.loop
+        stream.source, on_status=hear, realtime=stream.realtime, loop=stream.loop, after=after
     )
     if any(isinstance(sink, Switched) for sink in sinks):
         source = GatedSource(source, partial(are_on, sinks, "enabled"))

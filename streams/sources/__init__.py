@@ -41,12 +41,14 @@ def open_source(
     on_status: Callable[[SourceStatus], None] | None = None,
     realtime: bool = False,
     loop: bool = False,
+    after: float = 0.0,
 ) -> Source:
     """The source that a URL or a path names; nothing is opened before `async with`.
 
     A file, a folder of images, `/dev/video0`, or a URL with one of `SCHEMES`. What is live and can fail is
-    opened again for ever, and `on_status` is told how it does. A recording is played at its own rate with
-    `realtime`, and over and over with `loop`. `SourceError` for what does not exist or is not known.
+    opened again for ever, the first time `after` so many seconds, and `on_status` is told how it does. A
+    recording is played at its own rate with `realtime`, and over and over with `loop`. `SourceError` for what
+    does not exist or is not known.
     """
     if realtime or loop:
         return _played(url, timeout_seconds, realtime, loop)
@@ -56,7 +58,7 @@ def open_source(
     make = _constructor(url)
     source = make(url, timeout_seconds)
     if source.live and not isinstance(source, SyntheticSource):
-        return reconnecting(lambda: make(url, timeout_seconds), on_status=on_status)
+        return reconnecting(lambda: make(url, timeout_seconds), on_status=on_status, after=after)
     return source
 
 

@@ -24,7 +24,7 @@ from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from ..base import SourceError
+from ..base import DeniedError, SourceError, redact
 from ..types import Clock, Frame, Image
 from .reading import NOMINAL_RATE, Mark, StreamInfo, ThreadedSource, Timeline, paced
 from .sender_clock import SenderClock
@@ -34,6 +34,9 @@ log = structlog.get_logger(__name__)
 FILE: Clock = "file"
 BROKEN_READS = 20
 """So many reads of a file may fail in a row before it counts as ended."""
+
+KEY_FRAME_SECONDS = 30.0
+"""So long a live stream may send what nothing is seen of before its first key frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,7 @@ class ContainerSource(ThreadedSource):
 
     A file is read to its end: broken packets are skipped and counted in `broken`, and a warning tells what a
     damaged file lacks. A live stream skips packets that cannot be decoded too; there a failed read is a
-    `SourceError`.
+    `SourceError`, and so is it when packets come for long, but no picture.
     """
 
     def __init__(self, url: str, *, live: bool, access: Access | None = None) -> None:
@@ -90,6 +93,8 @@ class ContainerSource(ThreadedSource):
                 "no answer, or not a video" if self.live else _unread(self._address)
             )
             raise SourceError(f"{self.url}: {cause}") from None
+        except (av.HTTPUnauthorizedError, av.HTTPForbiddenError) as error:
+            raise DeniedError(f"{self.url}: {_cause(error)}: check user and password") from None
         except av.FFmpegError as error:
             raise SourceError(f"{self.url}: {_cause(error)}") from None
 
@@ -164,18 +169,23 @@ class ContainerSource(ThreadedSource):
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:
         """Each picture, and the seconds it took to decode."""
+        patience, waiting_since = KEY_FRAME_SECONDS, time.monotonic()
         for packet in self._packets(container, stream):
             started = time.perf_counter()
+            pictures: list[VideoFrame] = []
             try:
                 pictures = stream.codec_context.decode(packet)
             except av.EOFError:
                 return
             except av.FFmpegError:
                 self.broken += 1
-                continue
             seconds = (time.perf_counter() - started) / max(1, len(pictures))
             for picture in pictures:
                 yield picture, seconds
+            if pictures:
+                patience, waiting_since = self._access.timeout_seconds, time.monotonic()
+            elif self.live and time.monotonic() - waiting_since > patience:
+                raise SourceError(f"{self.url}: what comes cannot be decoded")
 
     def _packets(
         self, container: InputContainer, stream: VideoStream
@@ -249,7 +259,7 @@ def _cause(error: av.FFmpegError) -> str:
             return "no data in time"
         case av.EOFError():
             return "it ends before the first picture"
-    return error.strerror or str(error)
+    return error.strerror or redact(str(error))
 
 
 def _unread(address: str) -> str:

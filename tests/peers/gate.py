@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
+Spoil = Callable[[bytes], bytes]
+"""What becomes of the bytes that an answer comes in, one call after the other."""
+
 
 class Gate:
-    """Passes connections on to `target`, a port of this machine. While it is shut nobody listens."""
+    """Passes connections on to `target`, a port of this machine. While it is shut nobody listens.
 
-    def __init__(self, target: int) -> None:
+    `spoiler` gives for each connection what its answers are passed through.
+    """
+
+    def __init__(self, target: int, spoiler: Callable[[], Spoil] | None = None) -> None:
         self.port = 0
         self._target = target
+        self._spoiler = spoiler or (lambda: bytes)
+        self._flowing = asyncio.Event()
+        self._flowing.set()
         self._passed = 0
         self._news = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -39,6 +49,13 @@ class Gate:
         for stream in self._streams:
             stream.transport.abort()
 
+    def hold(self) -> None:
+        """From now on nothing passes, as if a cable were pulled; what waits is passed on at `release`."""
+        self._flowing.clear()
+
+    def release(self) -> None:
+        self._flowing.set()
+
     async def passes(self, count: int) -> None:
         """Returns when so many bytes more have passed, in either direction."""
         until = self._passed + count
@@ -51,15 +68,16 @@ class Gate:
             there, back = await asyncio.open_connection("127.0.0.1", self._target)
             self._streams |= {writer, back}
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._copy(reader, back))
-                tasks.create_task(self._copy(there, writer))
+                tasks.create_task(self._copy(reader, back, bytes))
+                tasks.create_task(self._copy(there, writer, self._spoiler()))
             self._streams -= {writer, back}
         writer.transport.abort()
 
-    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, spoil: Spoil) -> None:
         with suppress(OSError):
             while data := await reader.read(2**16):
-                writer.write(data)
+                await self._flowing.wait()
+                writer.write(spoil(data))
                 await writer.drain()
                 self._passed += len(data)
                 self._news.set()

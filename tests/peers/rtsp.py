@@ -23,10 +23,12 @@ def why_no_rtsp_server() -> str | None:
 
 
 class RtspServer:
-    """A process that plays `clip` (H.264) over and over. `port` 0 takes a free one; `with` stops it."""
+    """A process that plays clips, one after the other and over and over, as coded by `codec`: h264, h265 or
+    mjpeg. `port` 0 takes a free one; with `login`, "user:password", it asks for that; `with` stops it."""
 
-    def __init__(self, clip: Path, port: int = 0) -> None:
-        self._command = [SYSTEM_PYTHON, str(PROGRAM), str(clip), str(port)]
+    def __init__(self, *clips: Path, port: int = 0, codec: str = "h264", login: str = "") -> None:
+        options = ["--port", str(port), "--codec", codec, *(["--login", login] if login else [])]
+        self._command = [SYSTEM_PYTHON, str(PROGRAM), *map(str, clips), *options]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
@@ -53,3 +55,6 @@ class RtspServer:
     def freeze(self) -> None:
         """The process lives and its connections stay open, but it says nothing more."""
         self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)

@@ -1,11 +1,12 @@
-"""An independent RTSP server for tests: plays one H.264 file over and over to every client, over TCP.
+"""An independent RTSP server for tests: plays files over and over to every client, over TCP.
 
-Runs under the system's Python, which has GStreamer's bindings: `/usr/bin/python3 rtsp_server.py FILE [PORT]`.
-It writes the URL to stdout once it listens; port 0 lets the system choose one.
+Runs under the system's Python, which has GStreamer's bindings: `/usr/bin/python3 rtsp_server.py FILE…`. It
+writes the URL to stdout once it listens; port 0 lets the system choose one.
 """
 
 from __future__ import annotations
 
+import argparse
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,29 @@ gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
-AS_ACCESS_UNITS = "h264parse ! video/x-h264,stream-format=byte-stream,alignment=au"
+
+@dataclass(frozen=True)
+class Codec:
+    """How GStreamer calls it: what makes its coded pictures, how they are described, and how they travel."""
+
+    parser: str
+    caps: str
+    payload: str
+
+
+CODECS = {
+    "h264": Codec(
+        "h264parse",
+        "video/x-h264,stream-format=byte-stream,alignment=au",
+        "h264parse config-interval=-1 ! rtph264pay",
+    ),
+    "h265": Codec(
+        "h265parse",
+        "video/x-h265,stream-format=byte-stream,alignment=au",
+        "h265parse config-interval=-1 ! rtph265pay",
+    ),
+    "mjpeg": Codec("jpegparse", "image/jpeg,parsed=true", "jpegparse ! rtpjpegpay"),
+}
 
 
 @dataclass(frozen=True)
@@ -29,9 +52,10 @@ class Unit:
     dts: int
 
 
-def read_units(path: Path) -> list[Unit]:
+def read_units(path: Path, codec: Codec) -> list[Unit]:
     pipeline = Gst.parse_launch(
-        f'filesrc location="{path}" ! parsebin ! {AS_ACCESS_UNITS} ! appsink name=units sync=false'
+        f'filesrc location="{path}" ! parsebin ! {codec.parser} ! {codec.caps}'
+        " ! appsink name=units sync=false"
     )
     pipeline.set_state(Gst.State.PLAYING)
     units = []
@@ -41,6 +65,15 @@ def read_units(path: Path) -> list[Unit]:
         dts = buffer.pts if buffer.dts == Gst.CLOCK_TIME_NONE else buffer.dts
         units.append(Unit(data, buffer.pts, dts))
     pipeline.set_state(Gst.State.NULL)
+    return units
+
+
+def joined(clips: list[list[Unit]]) -> list[Unit]:
+    """The units of all clips, one clip after the other, from 0 on."""
+    units: list[Unit] = []
+    for clip in clips:
+        shift = (2 * units[-1].dts - units[-2].dts if units else 0) - clip[0].dts
+        units += [Unit(unit.data, unit.pts + shift, unit.dts + shift) for unit in clip]
     return units
 
 
@@ -62,20 +95,21 @@ class Player:
         source.emit("push-buffer", buffer)
 
 
-def serve(path: Path, port: int) -> None:
+def serve(paths: list[Path], port: int, codec: Codec, login: str) -> None:
     Gst.init(None)
-    units = read_units(path)
+    units = joined([read_units(path, codec) for path in paths])
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(
-        "( appsrc name=units format=time max-bytes=100000"
-        " caps=video/x-h264,stream-format=byte-stream,alignment=au"
-        " ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 )"
+        f"( appsrc name=units format=time max-bytes=100000 caps={codec.caps}"
+        f" ! {codec.payload} name=pay0 pt=96 )"
     )
     factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
     factory.connect("media-configure", lambda _, media: play_units(media, units))
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
     server.set_service(str(port))
+    if login:
+        ask_for(login, server, factory)
     server.get_mount_points().add_factory("/clip", factory)
     server.attach(None)
     sys.stdout.write(f"rtsp://127.0.0.1:{server.get_bound_port()}/clip\n")
@@ -88,5 +122,29 @@ def play_units(media: GstRtspServer.RTSPMedia, units: list[Unit]) -> None:
     source.connect("need-data", Player(units).feed)
 
 
+def ask_for(login: str, server: GstRtspServer.RTSPServer, factory: GstRtspServer.RTSPMediaFactory) -> None:
+    """Whoever wants to watch says user and password (HTTP Basic, RFC 7617)."""
+    guest = GstRtspServer.RTSPToken()
+    guest.set_string(GstRtspServer.RTSP_TOKEN_MEDIA_FACTORY_ROLE, "guest")
+    user, _, password = login.partition(":")
+    auth = GstRtspServer.RTSPAuth()
+    auth.add_basic(GstRtspServer.RTSPAuth.make_basic(user, password), guest)
+    server.set_auth(auth)
+    permissions = GstRtspServer.RTSPPermissions()
+    permissions.add_permission_for_role("guest", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)
+    permissions.add_permission_for_role("guest", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_CONSTRUCT, True)
+    factory.set_permissions(permissions)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("clip", type=Path, nargs="+")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--codec", choices=CODECS, default="h264")
+    parser.add_argument("--login", default="", help="user:password")
+    given = parser.parse_args()
+    serve(given.clip, given.port, CODECS[given.codec], given.login)
+
+
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main()

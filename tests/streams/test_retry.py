@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from keepsight.streams.base import SourceError
+from keepsight.streams.base import DeniedError, SourceError
 from keepsight.streams.retry import Backoff, Reconnecting, SourceStatus, reconnecting
 from keepsight.streams.types import Frame
 from tests.fakes import FakeSource, make_frames
@@ -23,7 +23,7 @@ class Line:
         self.statuses: list[SourceStatus] = []
         self.news = asyncio.Event()
 
-    def open(self, stall_seconds: float = 60.0) -> Reconnecting:
+    def open(self, stall_seconds: float = 60.0, after: float = 0.0) -> Reconnecting:
         return reconnecting(
             lambda: next(self.waiting),
             on_status=self.hear,
@@ -31,6 +31,7 @@ class Line:
             stall_seconds=stall_seconds,
             sleep=self.sleep,
             chance=lambda: 0.0,
+            after=after,
         )
 
     def hear(self, status: SourceStatus) -> None:
@@ -44,7 +45,8 @@ class Line:
             await self.news.wait()
 
     async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
+        if seconds:
+            self.slept.append(seconds)
 
     @property
     def states(self) -> list[tuple[str, str, int]]:
@@ -64,6 +66,12 @@ def refusing(reason: str = "Connection refused") -> FakeSource:
 async def read(source: Reconnecting, count: int) -> list[Frame]:
     async with asyncio.timeout(10), source:
         return [await anext(source) for _ in range(count)]
+
+
+async def test_the_first_opening_waits_for_its_turn() -> None:
+    line = Line([camera(), camera(10.0)])
+    await read(line.open(after=3.0), 6)
+    assert line.slept == [3.0, 1.0]
 
 
 async def test_the_end_of_a_live_stream_is_a_disconnect() -> None:
@@ -93,20 +101,27 @@ async def test_time_rises_even_when_the_next_frame_arrives_at_once() -> None:
 async def test_a_camera_that_is_away_is_tried_for_ever_and_ever_less_often() -> None:
     line = Line([*(refusing() for _ in range(6)), camera()])
     await read(line.open(), 1)
-    assert line.slept == [1.0, 2.0, 4.0, 5.0, 5.0, 5.0]
+    assert line.slept == pytest.approx([1.0, 2.0, 4.0, 5.0, 5.0, 5.0], abs=0.1)
     assert line.states == [("offline", "Connection refused", 0), ("online", "", 0)]
+
+
+async def test_who_is_denied_access_asks_less_and_less_often() -> None:
+    denial = DeniedError("fake://source: 401 Unauthorized")
+    line = Line([*(FakeSource([], live=True, refusal=denial) for _ in range(5)), camera()])
+    await read(line.open(), 1)
+    assert line.slept == pytest.approx([1.0, 2.0, 4.0, 8.0, 16.0], abs=0.1)
 
 
 async def test_after_a_frame_the_delays_begin_again() -> None:
     line = Line([refusing(), refusing(), camera(), refusing(), camera(9.0)])
     await read(line.open(), 4)
-    assert line.slept == [1.0, 2.0, 1.0, 2.0]
+    assert line.slept == pytest.approx([1.0, 2.0, 1.0, 2.0], abs=0.1)
 
 
 async def test_a_camera_that_opens_but_gives_nothing_is_tried_less_often() -> None:
     line = Line([FakeSource([], live=True), FakeSource([], live=True), camera()])
     await read(line.open(), 1)
-    assert line.slept == [1.0, 2.0]
+    assert line.slept == pytest.approx([1.0, 2.0], abs=0.1)
     assert line.states[-1] == ("online", "", 0)
 
 
@@ -164,3 +179,15 @@ def test_jitter_takes_a_part_of_the_delay_away() -> None:
     assert backoff.delay(0, 0.0) == 1.0
     assert backoff.delay(0, 0.999) == pytest.approx(0.7, abs=0.01)
     assert backoff.delay(100_000, 0.0) == 30.0
+
+
+def test_the_seconds_that_an_attempt_took_are_not_waited_again() -> None:
+    backoff = Backoff(shortest=0.5, longest=8.0, jitter=0.0)
+    assert backoff.delay(4, 0.0, spent=5.0) == 3.0
+    assert backoff.delay(4, 0.0, spent=9.0) == 0.5
+
+
+def test_a_camera_that_returns_is_seen_within_a_few_seconds() -> None:
+    backoff = Backoff()
+    assert max(backoff.delay(failures, 0.0) for failures in range(100)) < 3.0
+    assert backoff.delay(100, 0.0, denied=True) == 60.0

@@ -14,7 +14,11 @@ from keepsight.streams.base import Source
 from keepsight.streams.sources import SourceStatus, open_source
 from keepsight.streams.types import Frame
 from tests.clips import grey_steps
+from tests.peers.gate import Gate
 from tests.peers.rtsp import RtspServer
+from tests.peers.spoiling import Spoiler
+
+from .filming import eventually
 
 MakeClip = Callable[..., Path]
 StartServer = Callable[..., RtspServer]
@@ -103,6 +107,40 @@ async def test_a_camera_that_is_not_there_is_reported_without_its_password(unuse
     assert status == SourceStatus("offline", "Connection refused", 0)
 
 
+async def test_a_camera_that_wants_another_password_says_so(clip: Path, rtsp_server: StartServer) -> None:
+    server = rtsp_server(clip, login="me:secret")
+    right, wrong = (server.url.replace("//", f"//me:{password}@") for password in ("secret", "hidden"))
+    async with open_source(right) as source:
+        await read(source, 1)
+    told: asyncio.Queue[SourceStatus] = asyncio.Queue()
+    opening = asyncio.create_task(read_one(open_source(wrong, on_status=told.put_nowait)))
+    async with asyncio.timeout(10):
+        status = await told.get()
+    opening.cancel()
+    assert status.state == "offline"
+    assert "check user and password" in status.reason
+    assert "hidden" not in status.reason
+
+
 async def read_one(source: Source) -> None:
     async with source:
         pass
+
+
+async def test_a_camera_whose_pictures_cannot_be_decoded_is_opened_again(
+    clip: Path, rtsp_server: StartServer
+) -> None:
+    share = 0.0
+    statuses: list[SourceStatus] = []
+    server = rtsp_server(clip)
+    async with asyncio.timeout(30), Gate(server.port, lambda: Spoiler(lambda: share)) as gate:
+        url = f"rtsp://127.0.0.1:{gate.port}/clip"
+        async with open_source(url, timeout_seconds=1.0, on_status=statuses.append) as source:
+            await read(source, 5)
+            share = 1.0
+            reading = asyncio.create_task(read(source, 40))
+            await eventually(lambda: any(status.state == "offline" for status in statuses))
+            share = 0.0
+            frames = await reading
+    assert frames[-1].epoch == 1
+    assert SourceStatus("offline", "what comes cannot be decoded", 0) in statuses

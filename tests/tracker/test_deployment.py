@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from keepsight.streams.types import Frame
-from keepsight.tracker.config import run_config
+from keepsight.tracker.config import Deployment, run_config
 from keepsight.tracker.deployment import prepare
 from keepsight.tracker.pipeline import Session, run
 from keepsight.tracker.validation import ConfigError
@@ -47,3 +48,32 @@ async def test_a_camera_that_is_away_is_offline_in_its_status_over_mqtt(tmp_path
     assert said.json["state"] == "waiting"
     assert said.json["reason"].endswith("Connection refused")
     assert "hush" not in said.text
+
+
+async def test_many_cameras_are_opened_one_after_the_other() -> None:
+    asked: dict[str, float] = {}
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, _, name = (await reader.readline()).decode().split(" ")[1].rpartition("/")
+        asked.setdefault(name, time.monotonic())
+        everyone.set() if len(asked) == 4 else None
+        await everyone.wait()
+        writer.close()
+
+    everyone = asyncio.Event()
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    stream = {"prompt": "box=0,0,1,1"}
+    cameras = {
+        f"c{k}": {**stream, "source": f"rtsp://127.0.0.1:{port}/c{k}", "output": f"{k}.jsonl"}
+        for k in range(4)
+    }
+    streams = prepare(Deployment.model_validate({"streams": cameras}))
+    async with asyncio.timeout(10), server:
+        opening = [asyncio.ensure_future(stream.source.__aenter__()) for stream in streams]
+        await everyone.wait()
+        for one in opening:
+            one.cancel()
+        await asyncio.wait(opening)
+    assert list(asked) == ["c0", "c1", "c2", "c3"]
+    assert asked["c3"] - asked["c0"] > 0.25
