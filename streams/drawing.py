@@ -62,10 +62,11 @@ def overlay(result: Result, last_boxes: LastBoxes) -> Image:
     style = _Style.of(image)
     for watched in result.watched:
         _draw_watched(image, watched, style)
-    for track in result.tracks:
+    tracks = [track for track in result.tracks if track.object_id not in result.removed]
+    for track in tracks:
         _draw_mask(image, track, style)
     placed: list[PixelBox] = []
-    for track in result.tracks:  # after all masks, so that no tag is covered
+    for track in tracks:  # after all masks, so that no tag is covered
         box = track.box or last_boxes.get(track.object_id)
         if box is not None:
             placed.append(_draw_tag(image, track, _pixels(box, image), placed, style))

@@ -262,7 +262,7 @@ class Result:
     """What one step of the tracker says about one frame; tracks are in the order of their object ids.
 
     `watched`: the zones and lines of the stream's rules, as of this frame; `drawn`: whether an overlay shows
-    more than the frame itself.
+    more than the frame itself; `removed`: the objects that were painted out of it, which overlays leave out.
     """
 
     frame: Frame
@@ -273,3 +273,4 @@ class Result:
     timings: Timings = Timings()
     watched: tuple[Watched, ...] = ()
     drawn: bool = True
+    removed: frozenset[int] = frozenset()

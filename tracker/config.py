@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from keepsight.streams.privacy import parse_cover
 from keepsight.streams.wording import first_error
 
 from .rules import Rules, known_in_rules
@@ -53,6 +54,17 @@ def like(pattern: str, allowed: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def each(parse: Callable[[str], object]) -> AfterValidator:
+    """Refuse strings that cannot be read, by saying why."""
+
+    def check(values: tuple[str, ...]) -> tuple[str, ...]:
+        for value in values:
+            parse(value)
+        return values
+
+    return AfterValidator(check)
+
+
 StreamName = Annotated[str, like("[a-z0-9][a-z0-9_-]*", "a name of lower-case letters, digits, - and _")]
 Strings = Annotated[tuple[str, ...], BeforeValidator(as_list)]
 
@@ -87,6 +99,7 @@ class Stream(_Frozen):
     prompts: Path | None = None
     auto: Annotated[str, one_of("off", "motion", later=("grid", "detector"))] = "off"
     rules: Annotated[Rules, BeforeValidator(from_file)] = Rules()
+    privacy: Annotated[Strings, each(parse_cover)] = ()
     output: Strings = ()
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from keepsight.streams.base import Commander, Sink, SourceListener, Switched, redact
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
+from keepsight.streams.privacy import parse_cover
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
@@ -82,7 +83,8 @@ def prepare_stream(
             f'{name}: nothing to track: show it, for example --prompt "box=0.1,0.2,0.4,0.8", '
             "find what moves by --auto motion, or take commands over -o web://:8080 or -o mqtt://HOST"
         )
-    return Stream(name, source, sinks, cues, stream.rules, stream.auto)
+    privacy = tuple(parse_cover(text) for text in stream.privacy)
+    return Stream(name, source, sinks, cues, stream.rules, stream.auto, privacy)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

@@ -17,6 +17,7 @@ import structlog
 
 from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError, Switched
 from keepsight.streams.mailbox import Mailbox
+from keepsight.streams.privacy import Cover
 from keepsight.streams.types import Command, Event, Frame, Refusal, Result, Switch
 
 from .looking_ahead import Due, one_ahead
@@ -79,6 +80,7 @@ class Stream:
     cues: tuple[Cue, ...] = ()
     rules: Rules = NO_RULES
     auto: str = "off"
+    privacy: tuple[Cover, ...] = ()
 
     @property
     def commanders(self) -> tuple[Commander, ...]:

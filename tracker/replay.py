@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.base import Sink
+from keepsight.streams.privacy import Cover, Seen, covered
 from keepsight.streams.recording import Recording
 from keepsight.streams.threads import Worker
 from keepsight.streams.types import Command, Correct, Forget, Prompt, Reset, Result
@@ -36,15 +37,17 @@ async def replay(
     cues: Sequence[Cue],
     sinks: Iterable[Sink],
     progress: Progress,
+    privacy: Sequence[Cover] = (),
 ) -> Replay:
-    """Track what the cues show, then write every frame to the sinks, which are opened before that.
+    """Track what the cues show, then write every frame, covered as `privacy` says, to the sinks, which are
+    opened before that.
 
     `load` and `read` are called, and everything is tracked, in the worker's thread. Raises ConfigError for a
     cue that cannot be meant, SourceError, and SinkError.
     """
     async with AsyncExitStack() as opened:
         writing = [await opened.enter_async_context(sink) for sink in sinks]
-        results = _results(await worker.run(read), load, cues, progress)
+        results = _results(await worker.run(read), load, cues, progress, privacy)
         try:
             replayed: Replay | Result | None = None
             while not isinstance(replayed := await worker.run(next, results), Replay):
@@ -60,14 +63,17 @@ def _results(
     load: Callable[[], tuple[VideoPredictor, TrackerSettings]],
     cues: Sequence[Cue],
     progress: Progress,
+    privacy: Sequence[Cover],
 ) -> Generator[Result | Replay]:
     """Every frame with its tracks, then the sum of it."""
     with open_offline(*load(), recording) as tracker:
         forgotten = show_all(tracker, cues)
         total = tracker.waiting()
         stepped = tracker.update(lambda done: progress(done, total))
+        seen: Seen = {}
         for result in tracker.results():
-            yield without(result, forgotten)
+            seen, shown = covered(seen, privacy, without(result, forgotten))
+            yield shown
     yield Replay(recording.frame_count, stepped)
 
 

@@ -103,7 +103,11 @@ class Pictures:
 
 def draw(result: Result, last_boxes: Mapping[int, Box], scale: Scale) -> Picture:
     """The picture of a result: with its overlay, encoded."""
-    outlines = {track.object_id: outlines_of(track.mask) for track in result.tracks if track.box}
+    outlines = {
+        track.object_id: outlines_of(track.mask)
+        for track in result.tracks
+        if track.box and track.object_id not in result.removed
+    }
     if scale == "none":
         return Picture(result, b"", outlines)
     width, quality = _SIZES[scale]

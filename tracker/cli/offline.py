@@ -67,7 +67,8 @@ async def _run(stream: Stream, config: RunConfig, bar: Progress) -> tuple[Replay
         async with Worker("model") as worker:
             read = partial(open_recording, config.source)
             try:
-                done = await replay(worker, partial(_load, config), read, stream.cues, stream.sinks, tell)
+                load, private = partial(_load, config), stream.privacy
+                done = await replay(worker, load, read, stream.cues, stream.sinks, tell, private)
             except StoppedError:
                 return None, stop.signal
     return done, 0

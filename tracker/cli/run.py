@@ -51,6 +51,10 @@ PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a l
 REALTIME = typer.Option("--realtime", help="Play a file at its own rate, like a camera")
 LOOP = typer.Option("--loop", help="Play a file over and over")
 RULES = typer.Option(metavar="FILE.yaml", help="Zones, lines and motion to be told of")
+PRIVACY = typer.Option(
+    help="blur, pixelate, solid or remove what is tracked, in every picture that leaves; with label=NAME "
+    'only such objects, with rest all but them, as in "blur rest"; repeatable'
+)
 AUTO = typer.Option(help="Find objects without prompts: motion (before a camera that stands still) or off")
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
@@ -72,6 +76,7 @@ def run(
     realtime: Annotated[bool | None, REALTIME] = None,
     loop: Annotated[bool | None, LOOP] = None,
     rules: Annotated[Path | None, RULES] = None,
+    privacy: Annotated[list[str] | None, PRIVACY] = None,
     model: Annotated[str | None, MODEL] = None,
     weights: Annotated[Path | None, WEIGHTS] = None,
     device: Annotated[str | None, DEVICE] = None,
@@ -88,7 +93,7 @@ def run(
     from .running import run_streams, tell
 
     watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
-    played = typed(realtime=realtime, loop=loop)
+    played = typed(realtime=realtime, loop=loop, privacy=privacy)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
     if offline:

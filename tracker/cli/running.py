@@ -17,6 +17,7 @@ from keepsight.streams.base import Page
 from ..config import Deployment, Engine
 from ..engine import ModelThreads, model_threads
 from ..pipeline import Report, Session, Stream, run
+from ..private import PrivateSession
 from ..summary import Summary
 from .console import complain, err, out
 from .progress import Display, display
@@ -73,13 +74,15 @@ class SharedModel:
 
         await self._threads.share_cores()
         rewinds = bool(stream.commanders)
-        session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
-        if stream.auto == "off":
-            return session
-        from ..seeding import MotionSession
+        session: Session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
+        if stream.auto != "off":
+            from ..seeding import MotionSession
 
-        is_on = partial(stream.is_on, "auto")
-        return MotionSession(session, self._threads.encoder.run, is_on, max_objects)
+            is_on = partial(stream.is_on, "auto")
+            session = MotionSession(session, self._threads.encoder.run, is_on, max_objects)
+        if stream.privacy:
+            session = PrivateSession(session, stream.privacy, self._threads.tracker.run)
+        return session
 
 
 def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
