@@ -1,28 +1,25 @@
-"""Results over MQTT 5, and commands: events, frames, masks and answers, through any outage of the broker."""
+"""Results over MQTT, and commands: events, frames, masks and answers, through any outage of the broker."""
 
 from __future__ import annotations
 
 import asyncio
 import random
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import aiomqtt
 import structlog
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 
 from ..node_messages import CameraInfo, NodeInfo
 from ..retry import Backoff
 from ..threads import Worker
 from ..types import Command, Result, SourceStatus, Switch
 from .home_assistant import switches_of
-from .mqtt_connection import tls_context, watch_refusals
+from .mqtt_connection import ANSWER_SECONDS, Connector, tls_context
 from .mqtt_listener import Listener
 from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
@@ -37,13 +34,8 @@ FLUSH_SECONDS = 1.5
 """How long leaving waits for the broker to take what is left."""
 GOODBYE_SECONDS = 0.4
 """And how much longer for it to take our goodbye."""
-ANSWER_SECONDS = 5.0
-"""A broker that has not answered for so long is taken for dead."""
-KEEPALIVE_SECONDS = 15
 STEADY_SECONDS = 10.0
 """A connection that held for so long was a good one: the next failure is waited for briefly again."""
-MOST_PACKET_BYTES = 2**24
-"""A larger message the broker shall not even send to us."""
 
 
 class MqttSink:
@@ -72,10 +64,10 @@ class MqttSink:
             target, self._outbox, self._requests, self._retained, self._worker, self._news
         )
         self._listener = Listener(target, self._requests, self._retained, self._worker, self._news)
+        self._connector = Connector(target, self._listener.inbox)
         self.introduce(NodeInfo(cameras=(CameraInfo(target.camera),)))
         self._exits = AsyncExitStack()
         self._owner: asyncio.Task[None] | None = None
-        self._tls: ssl.SSLContext | None = None
         self._away = False
         self._said_dropped = False
 
@@ -105,7 +97,7 @@ class MqttSink:
 
     async def __aenter__(self) -> Self:
         if self._target.tls:
-            self._tls = tls_context(self._target)
+            self._connector.tls = tls_context(self._target)
         async with AsyncExitStack() as exits:
             await exits.enter_async_context(self._worker)
             if self._spooler is not None:
@@ -231,42 +223,16 @@ class MqttSink:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
-        target = self._target
-        client = aiomqtt.Client(
-            target.host,
-            target.port,
-            username=target.username,
-            password=target.password,
-            # One name for all connections of a run: a broker that still holds an old one then ends it, and
-            # says `offline` for it, before it takes the new one and not long after.
-            identifier=f"keepsight-{target.node}-{target.camera}-{target.run}",
-            protocol=aiomqtt.ProtocolVersion.V5,
-            will=aiomqtt.Will(target.availability_topic, "offline", qos=1, retain=True),
-            timeout=ANSWER_SECONDS,
-            keepalive=KEEPALIVE_SECONDS,
-            tls_context=self._tls,
-            transport="tcp" if target.path is None else "websockets",
-            websocket_path=target.path,
-            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda **_: self._listener.inbox),
-            properties=_most_packet_bytes(),
-        )
-        async with client:
+        async with self._connector.connected() as client:
             await self._listener.subscribe(client)  # before we are online: who hears that may command
-            await say_available(client, target, "online")
+            await say_available(client, self._target, "online")
             log.info("mqtt broker connected", url=self.url)
             self._away = False
             self._retained.connected()
-            watch_refusals(client, target.url)
             try:
                 yield client
             finally:
                 self._retained.disconnected()
-
-
-def _most_packet_bytes() -> Properties:
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-    properties.MaximumPacketSize = MOST_PACKET_BYTES
-    return properties
 
 
 def _ending(error: BaseException | None) -> str:

@@ -1,20 +1,111 @@
-"""What a connection to a broker needs beside itself: certificates, and an ear for what the broker refuses."""
+"""A connection to a broker: its certificates, the version that is spoken, an ear for what is refused."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import aiomqtt
 import structlog
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from ..base import SinkError
 from .mqtt_target import MqttTarget
 
 log = structlog.get_logger(__name__)
 
+ANSWER_SECONDS = 5.0
+"""A broker that has not answered for so long is taken for dead."""
+KEEPALIVE_SECONDS = 15
+MOST_PACKET_BYTES = 2**24
+"""A larger message the broker shall not even send to us."""
 MOST_ON_THEIR_WAY = 1000
 """Messages whose topics are remembered until the broker has answered."""
+UNKNOWN_VERSION = ("Unsupported protocol version", "Protocol error", "Malformed packet")
+"""How a broker may answer to who speaks a version it does not know (MQTT 5.0, section 3.2.2.2)."""
+
+
+class Connector:
+    """Makes connections, in MQTT 5 or, where the broker does not take that, in 3.1.1. A broker that has taken
+    MQTT 5 once is not spoken to in 3.1.1 any more: what it then refuses has another reason."""
+
+    def __init__(self, target: MqttTarget, inbox: asyncio.Queue[aiomqtt.Message]) -> None:
+        self.tls: ssl.SSLContext | None = None
+        self._target = target
+        self._inbox = inbox
+        self._took_mqtt5 = False
+
+    @asynccontextmanager
+    async def connected(self) -> AsyncIterator[aiomqtt.Client]:
+        """Raises `aiomqtt.MqttError`."""
+        async with AsyncExitStack() as exits:
+            try:
+                client = await exits.enter_async_context(self._client(aiomqtt.ProtocolVersion.V5))
+                self._took_mqtt5 = True
+                watch_refusals(client, self._target.url)
+            except aiomqtt.MqttError as error:
+                if self._took_mqtt5 or not may_be_too_old(error):
+                    raise
+                client = await exits.enter_async_context(self._client(aiomqtt.ProtocolVersion.V311))
+                reason = str(error)
+                log.info("the broker takes no MQTT 5: we speak 3.1.1", url=self._target.url, reason=reason)
+            yield client
+
+    def _client(self, protocol: aiomqtt.ProtocolVersion) -> aiomqtt.Client:
+        target = self._target
+        client = aiomqtt.Client(
+            target.host,
+            target.port,
+            username=target.username,
+            password=target.password,
+            # One name for all connections of a run: a broker that still holds an old one then ends it, and
+            # says `offline` for it, before it takes the new one and not long after.
+            identifier=f"keepsight-{target.node}-{target.camera}-{target.run}",
+            protocol=protocol,
+            will=aiomqtt.Will(target.availability_topic, "offline", qos=1, retain=True),
+            timeout=ANSWER_SECONDS,
+            keepalive=KEEPALIVE_SECONDS,
+            tls_context=self.tls,
+            transport="tcp" if target.path is None else "websockets",
+            websocket_path=target.path,
+            queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda **_: self._inbox),
+            properties=_most_packet_bytes() if protocol == aiomqtt.ProtocolVersion.V5 else None,
+        )
+        _notice_closing(client)
+        return client
+
+
+def speaks_mqtt5(client: aiomqtt.Client) -> bool:
+    return bool(client._client.protocol == aiomqtt.ProtocolVersion.V5.value)
+
+
+def _most_packet_bytes() -> Properties:
+    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+    properties.MaximumPacketSize = MOST_PACKET_BYTES
+    return properties
+
+
+def _notice_closing(client: aiomqtt.Client) -> None:
+    """A broker that closes instead of answering is noticed at once; aiomqtt would wait for the answer."""
+    paho: Any = client._client
+    on_disconnect = paho.on_disconnect
+
+    def notice(*said: Any) -> None:
+        if not client._connected.done():
+            client._connected.set_exception(aiomqtt.MqttError("the broker closed the connection at once"))
+        on_disconnect(*said)
+
+    paho.on_disconnect = notice
+
+
+def may_be_too_old(error: aiomqtt.MqttError) -> bool:
+    """Whether a broker that speaks only 3.1.1 may answer so to MQTT 5: that it does not understand, or by
+    closing the connection, or not at all."""
+    return not isinstance(error, aiomqtt.MqttCodeError) or str(error.rc) in UNKNOWN_VERSION
 
 
 def tls_context(target: MqttTarget) -> ssl.SSLContext:

@@ -14,6 +14,7 @@ from ..threads import Worker
 from ..types import Switch
 from ..wording import cut, unknown
 from .home_assistant import BIRTH_TOPIC
+from .mqtt_connection import speaks_mqtt5
 from .mqtt_publisher import say_available
 from .mqtt_target import MqttTarget, publishable
 from .requests import Asker, Requests
@@ -21,6 +22,7 @@ from .retained import OBJECTS, ZONES, Retained, plain
 
 log = structlog.get_logger(__name__)
 
+COMMANDS = ("cmd/#", "+/set")
 INCOMING = 128
 """Messages that may wait to be read; what does not fit is refused together, by its number."""
 
@@ -79,8 +81,8 @@ class Listener:
     async def subscribe(self, client: aiomqtt.Client) -> None:
         """Ask for commands; not for retained ones, which would be carried out again at each reconnect."""
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        wanted = [(self._target.camera_topic(name), options) for name in ("cmd/#", "+/set")]
-        (code, _) = await client.subscribe(wanted)
+        how = options if speaks_mqtt5(client) else 1
+        (code, _) = await client.subscribe([(self._target.camera_topic(name), how) for name in COMMANDS])
         if not isinstance(code, int) and code.is_failure and not self._said_denied:
             self._said_denied = True
             log.warning("the broker lets us take no commands", url=self._target.url, reason=str(code))
@@ -116,6 +118,8 @@ class Listener:
         if kind in (OBJECTS, ZONES):
             if message.retain and message.payload:
                 self._retained.found(name)
+        elif message.retain:
+            return  # over MQTT 3.1.1, which cannot ask for the new ones alone
         elif rest == "set":
             self._turn(kind, message)
         else:

@@ -41,14 +41,22 @@ class Asker:
         await self._client.__aexit__(kind, error, trace)
 
     async def ask(
-        self, name: str, said: object, *, respond_to: str | None = None, correlation: bytes = b""
+        self,
+        name: str,
+        said: object,
+        *,
+        respond_to: str | None = None,
+        correlation: bytes = b"",
+        retain: bool = False,
     ) -> None:
         """Sends a command: `said` as JSON, or as it is where it is bytes."""
         properties = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
         if respond_to is not None:
             properties.ResponseTopic, properties.CorrelationData = respond_to, correlation
         payload = said if isinstance(said, bytes) else json.dumps(said)
-        await self._client.publish(f"{self._camera}/cmd/{name}", payload, qos=1, properties=properties)
+        await self._client.publish(
+            f"{self._camera}/cmd/{name}", payload, qos=1, retain=retain, properties=properties
+        )
 
     async def turn(self, switch: str, state: str) -> None:
         await self._client.publish(f"{self._camera}/{switch}/set", state, qos=1)

@@ -99,8 +99,7 @@ async def test_certificates_say_who_both_sides_are_and_the_access_list_what_each
             open_sink(certificates.url(broker.port)) as sink,
         ):
             await sink.write(result(0, events=("new",)))
-            heard = await subscriber.until("/frames")
-        assert f"{CAMERA}/events" in {one.topic for one in heard}
+            await subscriber.until("/events")
         refused = {entry["topic"] for entry in log.entries if "refuses" in entry["event"]}
         assert "Not authorized" in str(log.entries)
         assert refused == {"keepsight/n/info", "homeassistant/device/keepsight_n/config"}
@@ -129,8 +128,7 @@ async def test_a_broker_is_spoken_to_over_websockets_also_with_certificates(tmp_
         ):
             async with Subscriber(broker.port, "#") as subscriber, open_sink(url, camera="c") as sink:
                 await sink.write(result(0, events=("new",)))
-                heard = await subscriber.until("/frames")
-            assert f"{CAMERA}/events" in {one.topic for one in heard}
+                await subscriber.until("/events")
 
 
 async def test_certificates_that_cannot_be_used_are_named_in_a_line(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from keepsight.streams.control import COMMANDS
 from keepsight.streams.retry import Backoff
-from keepsight.streams.sinks.mqtt import MOST_PACKET_BYTES, MqttSink
+from keepsight.streams.sinks.mqtt import MqttSink
+from keepsight.streams.sinks.mqtt_connection import MOST_PACKET_BYTES
 from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.sources.gated import GatedSource
 from keepsight.streams.types import Frame
