@@ -81,8 +81,11 @@ class Listener:
     async def subscribe(self, client: aiomqtt.Client) -> None:
         """Ask for commands; not for retained ones, which would be carried out again at each reconnect."""
         options = SubscribeOptions(qos=1, retainHandling=SubscribeOptions.RETAIN_DO_NOT_SEND)
-        how = options if speaks_mqtt5(client) else 1
-        (code, _) = await client.subscribe([(self._target.camera_topic(name), how) for name in COMMANDS])
+        topics = [self._target.camera_topic(name) for name in COMMANDS]
+        if speaks_mqtt5(client):
+            (code, _) = await client.subscribe([(topic, options) for topic in topics])
+        else:
+            (code, _) = await client.subscribe([(topic, 1) for topic in topics])
         if not isinstance(code, int) and code.is_failure and not self._said_denied:
             self._said_denied = True
             log.warning("the broker lets us take no commands", url=self._target.url, reason=str(code))
