@@ -144,16 +144,27 @@ def read_deployment(path: Path) -> Deployment:
     `${NAME}` is replaced by the environment variable NAME. Raises ConfigError naming file, key and what is
     allowed.
     """
-    content = read_yaml(path)
     try:
-        expanded = expand(content, os.environ)
+        return parse_deployment(read_yaml(path))
+    except ContentError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+class ContentError(ConfigError):
+    """What a deployment file says cannot be meant; the message does not name the file."""
+
+
+def parse_deployment(content: Mapping[str, Any]) -> Deployment:
+    """What a deployment file says, checked. Raises ContentError."""
+    try:
+        expanded = expand(dict(content), os.environ)
         if "streams" in expanded:
             return Deployment.model_validate(expanded)
         return RunConfig.model_validate(expanded).deployment()
     except ValidationError as error:
-        raise ConfigError(f"{path}: {first_error(error, known_keys(error))}") from None
+        raise ContentError(first_error(error, known_keys(error))) from None
     except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
+        raise ContentError(str(error)) from None
 
 
 def known_keys(error: ValidationError) -> list[str]:

@@ -21,6 +21,7 @@ from keepsight.streams.types import Prompt, SourceStatus
 from . import config
 from .pipeline import Stream, are_on
 from .prompts import Cue, mask_and_frame, parse_prompt, read_prompt_log, read_prompt_mask
+from .rules import Rulebook
 from .validation import ConfigError
 
 if TYPE_CHECKING:
@@ -31,10 +32,11 @@ STAGGER_SECONDS = 0.1
 """From opening one camera to the next: each begins with a burst of packets and of decoding."""
 
 
-def prepare(deployment: config.Deployment) -> list[Stream]:
-    """The streams, in order. Raises ConfigError, SourceError or SinkError for what cannot be meant."""
+def prepare(deployment: config.Deployment, servers: dict[WebTarget, WebServer] | None = None) -> list[Stream]:
+    """The streams, in order; the servers of their pages are put into `servers`. Raises ConfigError,
+    SourceError or SinkError for what cannot be meant."""
     refuse_shared_outputs(deployment)
-    servers: dict[WebTarget, WebServer] = {}
+    servers = {} if servers is None else servers
     streams = [
         prepare_stream(name, stream, servers, number * STAGGER_SECONDS)
         for number, (name, stream) in enumerate(deployment.streams.items())
@@ -49,7 +51,7 @@ def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
     for stream in streams:
         for sink in stream.sinks:
             if isinstance(sink, MqttSink):
-                target, rules = sink.target, stream.rules
+                target, rules = sink.target, stream.rulebook.rules
                 camera = CameraInfo(
                     target.camera, tuple(rules.zones), tuple(rules.lines), auto=stream.auto != "off"
                 )
@@ -84,7 +86,7 @@ def prepare_stream(
             "find what moves by --auto motion, or take commands over -o web://:8080 or -o mqtt://HOST"
         )
     privacy = tuple(parse_cover(text) for text in stream.privacy)
-    return Stream(name, source, sinks, cues, stream.rules, stream.auto, privacy)
+    return Stream(name, source, sinks, cues, Rulebook(stream.rules), stream.auto, privacy)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import structlog
@@ -22,7 +22,7 @@ from keepsight.streams.types import Command, Event, Frame, Refusal, Result, Swit
 
 from .looking_ahead import Due, one_ahead
 from .prompts import Cue, check_masks, due
-from .rules import NO_RULES, Rules
+from .rules import Rulebook
 from .summary import Meter, Summary
 from .validation import ConfigError
 from .watching import begin as begin_watch
@@ -78,7 +78,7 @@ class Stream:
     source: Source
     sinks: tuple[Sink, ...] = ()
     cues: tuple[Cue, ...] = ()
-    rules: Rules = NO_RULES
+    rulebook: Rulebook = field(default_factory=Rulebook)
     auto: str = "off"
     privacy: tuple[Cover, ...] = ()
 
@@ -347,10 +347,10 @@ async def _opening(
 
     if stream.source.live:
         await unless(stop, _open(outlets, tasks))
-    watch = begin_watch(stream.rules)
+    watch = begin_watch(stream.rulebook.rules)
     async with aclosing(results(stream.source, begin, stream.cues, stop, stream.take)) as coming:
         async for result in coming:
-            watch, watched = watch_step(watch, stream.rules, result)
+            watch, watched = watch_step(watch, stream.rulebook.rules, result)
             yield watched if stream.is_on("overlay") else replace(watched, drawn=False)
 
 

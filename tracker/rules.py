@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
@@ -160,6 +161,14 @@ class Rules(BaseModel):
 
 
 NO_RULES = Rules()
+
+
+@dataclass(slots=True)
+class Rulebook:
+    """What a stream is watched for. Rules that are put in while it runs hold from the next frame."""
+
+    rules: Rules = NO_RULES
+
 
 KINDS: dict[str, type[BaseModel]] = {"zones": Zone, "lines": LineRule, "motion": MotionRule}
 

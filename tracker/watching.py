@@ -30,9 +30,10 @@ class Guarded:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """The fold's accumulator: one record for each tracked object. crossed: how many crossed each line to the
-    left and to the right; told: the events of the last result."""
+    """The fold's accumulator: one record for each tracked object. rules: of the last result; crossed: how
+    many crossed each line to the left and to the right; told: the events of the last result."""
 
+    rules: Rules
     objects: Mapping[int, Guarded]
     crossed: tuple[tuple[int, int], ...]
     last: Moment | None = None
@@ -41,7 +42,7 @@ class Watch:
 
 def begin(rules: Rules) -> Watch:
     """Before the first result."""
-    return Watch({}, ((0, 0),) * len(rules.lines))
+    return Watch(rules, {}, ((0, 0),) * len(rules.lines))
 
 
 def watch_all(results: Iterable[Result], rules: Rules) -> Iterator[Result]:
@@ -57,15 +58,16 @@ def step(watch: Watch, rules: Rules, result: Result) -> tuple[Watch, Result]:
 
     The events of rules come after those of the life cycle, but before an object's end. The end of an object,
     its loss, and its absence from the tracks end its stays. A result that is given a second time gets the
-    events it had, and those that are new to it.
+    events it had, and those that are new to it. The rules may be others than those of the last result.
     """
     if watch.last is not None and watch.last.ref == result.frame.ref:
         news = tuple(event for event in result.events if event not in watch.told)
-        return _finished(watch, rules, result, watch.told, news)
+        return _finished(watch, watch.rules, result, watch.told, news)
     now = moment(result.frame, watch.last)
     cut = _begin_of_ends(result.events)
-    watch = replace(watch, last=now, told=())
+    watch, over = _turn_to(replace(watch, last=now, told=()), rules, result, now)
     watch, before = _close(watch, rules, result, result.events[:cut])
+    before = (*over, *before)
     gone = sorted(watch.objects.keys() - {track.object_id for track in result.tracks})
     ending = {event.object_id for event in result.events[cut:]}
     for number in (one for one in gone if one not in ending):
@@ -73,6 +75,32 @@ def step(watch: Watch, rules: Rules, result: Result) -> tuple[Watch, Result]:
         before += events
     watch, news = _see(watch, rules, result, now)
     return _finished(watch, rules, result, (*before, *news), result.events[cut:])
+
+
+def _turn_to(watch: Watch, rules: Rules, result: Result, now: Moment) -> tuple[Watch, tuple[Event, ...]]:
+    """The watch by these rules. What they share with those before goes on; stays in other zones end."""
+    old = watch.rules
+    if rules is old:
+        return watch, ()
+    zones_kept = [name for name, zone in rules.zones.items() if old.zones.get(name) == zone]
+    lines_kept = [name for name, line in rules.lines.items() if old.lines.get(name) == line]
+    told: tuple[Event, ...] = ()
+    objects = {}
+    for number, known in watch.objects.items():
+        _, left = _leave_all(known, old, result, now, "the zone was changed")
+        told += tuple(event for event in left if event.rule not in zones_kept)
+        stays, passages = (
+            dict(zip(old.zones, known.stays, strict=True)),
+            dict(zip(old.lines, known.passages, strict=True)),
+        )
+        objects[number] = replace(
+            known,
+            stays=tuple(stays[name] if name in zones_kept else Stay() for name in rules.zones),
+            passages=tuple(passages[name] if name in lines_kept else Passage() for name in rules.lines),
+        )
+    counts = dict(zip(old.lines, watch.crossed, strict=True))
+    crossed = tuple(counts[name] if name in lines_kept else (0, 0) for name in rules.lines)
+    return replace(watch, rules=rules, objects=objects, crossed=crossed), told
 
 
 def _begin_of_ends(events: tuple[Event, ...]) -> int:

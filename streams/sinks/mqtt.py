@@ -80,8 +80,9 @@ class MqttSink:
         return self._target
 
     def introduce(self, info: NodeInfo) -> None:
-        """What the node is, this camera included; to be told before the sink is entered."""
+        """What the node is from now on, this camera included."""
         self._publisher.info = info
+        self._news.set()
         mine = next(camera for camera in info.cameras if camera.name == self._target.camera)
         self._listener.offer(switches_of(mine))
 

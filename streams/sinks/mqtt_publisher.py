@@ -58,7 +58,7 @@ class Publisher:
     ) -> None:
         self.tally = Tally()
         self.minute = Minute(target.camera)
-        self.info = NodeInfo()
+        self.info = self._introduced = NodeInfo()
         self.ending = ""
         self.oversized = 0
         self._target = target
@@ -75,6 +75,8 @@ class Publisher:
         await self._send_status(client)
         while True:
             self._news.clear()
+            if self.info is not self._introduced:
+                await self.introduce(client)
             await self._send_answers(client)
             await self._send_events(client)
             await self._send_retained(client)
@@ -90,6 +92,7 @@ class Publisher:
 
     async def introduce(self, client: aiomqtt.Client) -> None:
         """Who we are, for those who look for nodes; at each connect, and when Home Assistant has started."""
+        self._introduced = self.info
         said = info_message(self.info, SCHEMAS, time.time()).model_dump_json()
         await client.publish(self._target.info_topic, said, qos=1, retain=True)
         if self._target.discovery:

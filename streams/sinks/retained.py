@@ -43,7 +43,8 @@ class Retained:
         self._due = {}
 
     def note(self, result: Result) -> None:
-        """Objects and zones as they are after a result. An object that has ended is one no more."""
+        """Objects and zones as they are after a result. An object that has ended is none any more, nor is a
+        zone that is not watched."""
         ended = {event.object_id for event in result.events if event.kind == "end"}
         objects = {f"{OBJECTS}/{one.object_id}": one for one in result.tracks if one.object_id not in ended}
         zones = {f"{ZONES}/{one.name}": one for one in result.watched if one.kind == "zone"}
@@ -51,8 +52,8 @@ class Retained:
             self.set(name, _object(track, result))
         for name, zone in zones.items():
             self.set(name, _zone(zone))
-        gone = [name for name in self._kept if name.startswith(f"{OBJECTS}/") and name not in objects]
-        for name in gone:
+        kept = objects.keys() | zones.keys()
+        for name in [name for name in self._kept if _is_of_results(name) and name not in kept]:
             del self._kept[name]
             self._must_send(name)
 
@@ -65,7 +66,7 @@ class Retained:
 
     def end(self) -> None:
         """Nothing is tracked any more."""
-        for name in [name for name in self._kept if name.partition("/")[0] in (OBJECTS, ZONES)]:
+        for name in [name for name in self._kept if _is_of_results(name)]:
             del self._kept[name]
             self._must_send(name)
 
@@ -88,6 +89,10 @@ class Retained:
     def _must_send(self, name: str) -> None:
         if self._connected:
             self._due[name] = None
+
+
+def _is_of_results(name: str) -> bool:
+    return name.partition("/")[0] in (OBJECTS, ZONES)
 
 
 def _object(track: Track, result: Result) -> Kept:

@@ -39,11 +39,12 @@ class Camera:
     """All that the page is told of one camera. Lives on the event loop; `write` and `hear` never wait.
 
     `changed` is called whenever the status or the objects change, or something happened. Bounded: one frame,
-    `EVENTS` events, one small picture for each of them and for each track.
+    `EVENTS` events, one small picture for each of them and for each track. `run` is this one's alone: frames
+    are counted from its begin.
     """
 
     def __init__(self, name: str, worker: Worker, changed: Callable[[], None]) -> None:
-        run = secrets.token_hex(6)
+        self.run = run = secrets.token_hex(6)
         self.name = name
         self.pictures = Pictures(worker)
         self.snapshots = Snapshots(worker, EVENTS)

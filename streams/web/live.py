@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ..messages import frames_message
 from .camera import Camera
 from .news import News
-from .pictures import Picture, Scale
+from .pictures import ClosedError, Picture, Scale
 from .words import CamerasMessage, EventsMessage, picture_message
 
 MOST_WORDS = 2**14
@@ -57,8 +57,9 @@ class Viewer:
         self._cameras = cameras
         self._news = news
         self._say_cameras = say_cameras
-        self._told: dict[str, int] = {}
-        self._shown: dict[str, tuple[Scale, asyncio.Task[None]]] = {}
+        self._told: dict[Camera, int] = {}
+        self._wanted: Mapping[str, Scale] = {}
+        self._shown: dict[str, tuple[Camera, Scale, asyncio.Task[None]]] = {}
         self._room: dict[str, asyncio.BoundedSemaphore] = {}
         self._sending: set[asyncio.Task[None]] = set()
         self._turn = asyncio.Lock()
@@ -67,10 +68,11 @@ class Viewer:
         """Until the page is left, or takes nothing any more, or the caller is cancelled."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                telling = tasks.create_task(self._tell(), name="tell a viewer")
+                telling = tasks.create_task(self._tell(tasks), name="tell a viewer")
                 await self._listen(tasks)
                 telling.cancel()
-                self._watch({}, tasks)
+                self._wanted = {}
+                self._show_wanted(tasks)
         except* (TimeoutError, ConnectionError):
             pass
         finally:
@@ -90,29 +92,35 @@ class Viewer:
 
     async def _hear(self, said: FromPage, tasks: asyncio.TaskGroup) -> None:
         if said.watch is not None:
-            self._watch({name: scale for name, scale in said.watch.items() if name in self._cameras}, tasks)
+            self._wanted = said.watch
+            self._show_wanted(tasks)
         if said.seen in self._room:
             with suppress(ValueError):  # of more than were sent
                 self._room[said.seen].release()
         if said.ping is not None:
             await self._send(f'{{"pong":{said.ping},"time":{time.time()}}}')
 
-    def _watch(self, wanted: Mapping[str, Scale], tasks: asyncio.TaskGroup) -> None:
-        """Show these cameras, and no others."""
-        for name, (scale, task) in tuple(self._shown.items()):
-            if wanted.get(name) != scale:
+    def _show_wanted(self, tasks: asyncio.TaskGroup) -> None:
+        """Show the cameras that are wanted, of those there are now, and no others."""
+        wanted = {name: scale for name, scale in self._wanted.items() if name in self._cameras}
+        for name, (camera, scale, task) in tuple(self._shown.items()):
+            if wanted.get(name) != scale or self._cameras[name] is not camera:
                 task.cancel()
                 del self._shown[name]
         for name, scale in wanted.items():
             if name not in self._shown:
+                camera = self._cameras[name]
                 self._room[name] = asyncio.BoundedSemaphore(IN_FLIGHT)
-                self._shown[name] = scale, tasks.create_task(self._show(self._cameras[name], scale))
+                self._shown[name] = camera, scale, tasks.create_task(self._show(camera, scale))
 
     async def _show(self, camera: Camera, scale: Scale) -> None:
         picture: Picture | None = None
         while True:
             await self._room[camera.name].acquire()
-            picture = await camera.pictures.after(picture.result if picture else None, scale)
+            try:
+                picture = await camera.pictures.after(picture.result if picture else None, scale)
+            except ClosedError:
+                return
             await self._send_picture(camera.name, picture)
 
     async def _send_picture(self, camera: str, picture: Picture) -> None:
@@ -121,15 +129,18 @@ class Viewer:
         words = message.model_dump_json().encode()
         await self._send(len(words).to_bytes(4, "big") + words + picture.jpeg)
 
-    async def _tell(self) -> None:
+    async def _tell(self, tasks: asyncio.TaskGroup) -> None:
         while True:
             coming = self._news.coming()
             await self._send(self._say_cameras().model_dump_json())
-            for name, camera in self._cameras.items():
-                since = self._told.get(name, camera.next_event - FIRST_EVENTS)
-                self._told[name] = camera.next_event
+            self._show_wanted(tasks)
+            cameras = tuple(self._cameras.values())
+            self._told = {camera: known for camera, known in self._told.items() if camera in cameras}
+            for camera in cameras:
+                since = self._told.get(camera, camera.next_event - FIRST_EVENTS)
+                self._told[camera] = camera.next_event
                 if events := camera.events(max(0, since)):
-                    await self._send(EventsMessage(camera=name, events=events).model_dump_json())
+                    await self._send(EventsMessage(camera=camera.name, events=events).model_dump_json())
             with suppress(TimeoutError):
                 await asyncio.wait_for(coming.wait(), STATUS_SECONDS)
 

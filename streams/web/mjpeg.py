@@ -7,7 +7,7 @@ import asyncio
 from aiohttp import web
 
 from .camera import Camera
-from .pictures import Picture, Scale
+from .pictures import ClosedError, Picture, Scale
 
 BOUNDARY = "keepsight-frame"
 PATIENCE_SECONDS = 20.0
@@ -30,11 +30,11 @@ async def stream_mjpeg(request: web.Request, camera: Camera, scale: Scale) -> we
     await response.prepare(request)
     picture: Picture | None = None
     while True:
-        picture = await camera.pictures.after(picture.result if picture else None, scale)
         try:
+            picture = await camera.pictures.after(picture.result if picture else None, scale)
             async with asyncio.timeout(PATIENCE_SECONDS):
                 await response.write(_part(picture))
-        except (TimeoutError, ConnectionError):
+        except (TimeoutError, ConnectionError, ClosedError):
             if request.transport is not None:
                 request.transport.abort()
             return response

@@ -30,6 +30,10 @@ Outline = list[float]
 """x, y, x, y, … of a closed line, in thousandths of the frame's width and height."""
 
 
+class ClosedError(Exception):
+    """No more pictures come: the camera is there no more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A frame as a viewer gets it: JPEG bytes with the overlay in them, or none, and whose result it is.
@@ -56,6 +60,7 @@ class Pictures:
         self._offered = News()
         self._drawing: dict[Scale, asyncio.Task[Picture]] = {}
         self._drawn: dict[Scale, Picture] = {}
+        self._closed = False
         self.encoded = 0
         """How many pictures were encoded so far."""
 
@@ -69,8 +74,10 @@ class Pictures:
         self._offered.tell()
 
     async def after(self, last: Result | None, scale: Scale) -> Picture:
-        """The newest picture, once there is one of another result than `last`."""
+        """The newest picture, once there is one of another result than `last`. Raises ClosedError."""
         while self._newest is None or self._newest is last:
+            if self._closed:
+                raise ClosedError
             await self._offered.coming().wait()
         drawn = self._drawn.get(scale)
         if drawn is None or drawn.result is not self._newest:
@@ -78,7 +85,9 @@ class Pictures:
         return drawn if drawn.result is not last else await self.after(last, scale)
 
     def close(self) -> None:
-        """Nothing more is drawn; who waits is cancelled."""
+        """Nothing more is drawn; who waits for it is cancelled, and who waits for a result is told."""
+        self._closed = True
+        self._offered.tell()
         for task in tuple(self._drawing.values()):
             task.cancel()
 

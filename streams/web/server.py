@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
@@ -59,6 +60,25 @@ class WebServer:
             raise SinkError(f"{self.target.url}: given twice for {camera.name}")
         self.cameras[camera.name] = camera
         self._encoders[camera.name] = encoder
+
+    def remove(self, name: str) -> None:
+        """Show a camera no more, where it is here. Whoever looks at it sees what is here instead once
+        `arrange` is called."""
+        camera = self.cameras.pop(name, None)
+        if camera is not None:
+            del self._encoders[name]
+            camera.close()
+
+    def arrange(self, names: Iterable[str]) -> None:
+        """Show the cameras in this order; those without a place stay at the end."""
+        order = {name: place for place, name in enumerate(names)}
+        for name in sorted(self.cameras, key=lambda name: order.get(name, len(order))):
+            self.cameras[name] = self.cameras.pop(name)
+        self.news.tell()
+
+    @property
+    def is_open(self) -> bool:
+        return self._entered > 0
 
     async def __aenter__(self) -> Self:
         async with self._opening:

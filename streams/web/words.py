@@ -22,6 +22,8 @@ class CameraMessage(_Said):
     """One camera of the page."""
 
     name: str
+    run: str
+    """Another one after the camera has been begun again: its frames and tracks are others then."""
     size: tuple[int, int] | None
     """Height and width of its frames in pixels; null before the first."""
     status: StatusMessage
@@ -67,5 +69,5 @@ def picture_message(camera: str, picture: Picture, frames: FramesMessage) -> Pic
 
 
 def cameras_message(cameras: Iterable[Camera]) -> CamerasMessage:
-    said = [CameraMessage(name=one.name, size=one.size, status=one.status()) for one in cameras]
+    said = [CameraMessage(name=one.name, run=one.run, size=one.size, status=one.status()) for one in cameras]
     return CamerasMessage(cameras=said)

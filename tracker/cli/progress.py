@@ -31,6 +31,10 @@ class Display(Protocol):
 
     def observe(self, stream: Stream, meter: Meter) -> None: ...
 
+    def leave(self, stream: Stream) -> None:
+        """The stream is there no more; another of its name may come."""
+        ...
+
 
 def display(streams: Sequence[Stream]) -> Display:
     return Bars(streams) if err.is_terminal else Lines()
@@ -103,6 +107,9 @@ class Bars:
         self._progress.stop()
 
     def observe(self, stream: Stream, meter: Meter) -> None:
+        if stream.name not in self._tasks:
+            self._tasks[stream.name] = self._add(stream)
+            self._paces[stream.name] = Pace(REDRAW_SECONDS)
         rate = self._paces[stream.name].rate(meter.frames)
         if rate is None:
             return
@@ -118,6 +125,11 @@ class Bars:
             dropped=meter.dropped,
         )
         self._progress.refresh()
+
+    def leave(self, stream: Stream) -> None:
+        if stream.name in self._tasks:
+            self._progress.remove_task(self._tasks.pop(stream.name))
+            del self._paces[stream.name]
 
 
 class Lines:
@@ -146,3 +158,6 @@ class Lines:
             markup=False,
             soft_wrap=True,
         )
+
+    def leave(self, stream: Stream) -> None:
+        self._paces.pop(stream.name, None)

@@ -89,6 +89,7 @@ def run(
 ) -> int:
     """Track what you show on a stream, and send masks, identities and events where you say."""
     from ..deployment import prepare
+    from ..fleet import Servers
     from ..weights import find_weights
     from .running import run_streams, tell
 
@@ -99,9 +100,10 @@ def run(
     if offline:
         return run_whole(watched | played | shown | engine, config)
     deployment = deployment_of(watched | played | shown | engine, config)
-    streams = prepare(deployment)
+    servers: Servers = {}
+    streams = prepare(deployment, servers)
     find_weights(deployment.model, deployment.weights)
-    reports, code = run_streams(streams, deployment)
+    reports, code = run_streams(streams, deployment, servers, config)
     tell(reports)
     return code
 

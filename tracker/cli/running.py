@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.table import Table
@@ -16,10 +17,12 @@ from keepsight.streams.base import Page
 
 from ..config import Deployment, Engine
 from ..engine import ModelThreads, model_threads
-from ..pipeline import Report, Session, Stream, run
+from ..fleet import Fleet, Servers
+from ..pipeline import Report, Session, Stream
 from ..private import PrivateSession
 from ..summary import Summary
 from .console import complain, err, out
+from .following import following
 from .progress import Display, display
 
 if TYPE_CHECKING:
@@ -93,13 +96,19 @@ def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
     return load_predictor(engine), calibrated(TrackerSettings(), engine)
 
 
-def run_streams(streams: Sequence[Stream], deployment: Deployment) -> tuple[list[Report], int]:
-    """Run all streams; the reports and the exit code."""
-    room = {name: stream.max_objects for name, stream in deployment.streams.items()}
+def run_streams(
+    streams: Sequence[Stream],
+    deployment: Deployment,
+    servers: Servers | None = None,
+    file: Path | None = None,
+) -> tuple[list[Report], int]:
+    """Run all streams, whose pages are on `servers`; the reports and the exit code. Where they are those of a
+    file, they become what it says later."""
+    servers = {} if servers is None else servers
     for address in dict.fromkeys(sink.address for stream in streams for sink in pages(stream)):
         err.print(f"open {address} and click on a thing", markup=False, soft_wrap=True)
     with display(streams) as shown:
-        reports, stopped_by = asyncio.run(_run_all(streams, deployment, room, shown))
+        reports, stopped_by = asyncio.run(_run_all(streams, servers, deployment, shown, file))
     return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
 
 
@@ -108,21 +117,16 @@ def pages(stream: Stream) -> tuple[Page, ...]:
 
 
 async def _run_all(
-    streams: Sequence[Stream], engine: Engine, room: Mapping[str, int], shown: Display
+    streams: Sequence[Stream], servers: Servers, deployment: Deployment, shown: Display, file: Path | None
 ) -> tuple[list[Report], int]:
     stop = Stop()
     with stop.on_signals():
         async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
-            model = SharedModel(threads, engine)
-            running = []
-            for stream in streams:
-                start = _starter(model, stream, room[stream.name])
-                running.append(tasks.create_task(run(stream, start, stop.event, shown.observe)))
-    return [task.result() for task in running], stop.signal
-
-
-def _starter(model: SharedModel, stream: Stream, max_objects: int) -> Callable[[], asyncio.Future[Session]]:
-    return lambda: asyncio.ensure_future(model.session(stream, max_objects))
+            fleet = Fleet(deployment, servers, SharedModel(threads, deployment).session, shown, tasks)
+            fleet.begin(streams)
+            async with following(fleet, file):
+                reports = await fleet.until_over(stop.event)
+    return reports, stop.signal
 
 
 def tell(reports: Sequence[Report]) -> None:
