@@ -285,10 +285,14 @@ def result_line(result: Result) -> ResultLine:
     return ResultLine(
         **_of_frame(result.frame),
         size=result.frame.size,
-        tracks=[MaskedTrack(**_track(track), mask=_rle(track.mask)) for track in result.tracks],
+        tracks=[] if result.closing else [_masked_track(track) for track in result.tracks],
         events=[EventFields(**_event(event)) for event in result.events],
         watched=tuple(_watched(one) for one in result.watched),
     )
+
+
+def _masked_track(track: Track) -> MaskedTrack:
+    return MaskedTrack(**_track(track), mask=_rle(track.mask))
 
 
 def _of_frame(frame: Frame) -> dict[str, Any]:

@@ -262,7 +262,9 @@ class Result:
     """What one step of the tracker says about one frame; tracks are in the order of their object ids.
 
     `watched`: the zones and lines of the stream's rules, as of this frame; `drawn`: whether an overlay shows
-    more than the frame itself; `removed`: the objects that were painted out of it, which overlays leave out.
+    more than the frame itself; `removed`: the objects that were painted out of it, which overlays leave out;
+    `closing`: the frame was told before, and comes again for what the end of a live stream adds, which are
+    events and refusals: it has those alone.
     """
 
     frame: Frame
@@ -274,3 +276,4 @@ class Result:
     watched: tuple[Watched, ...] = ()
     drawn: bool = True
     removed: frozenset[int] = frozenset()
+    closing: bool = False

@@ -71,8 +71,7 @@ Take = Callable[[], Sequence[Command]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is to be run: where frames come from, what is tracked from when and watched for, and where results
-    go."""
+    """What is to be run: where frames come from, what is tracked from when, and where results go."""
 
     name: str
     source: Source
@@ -127,9 +126,9 @@ async def results(
 
     Each step carries out the cues that are due, then what `take` gives; it is asked once a step.
     The last result also has the end events of all objects, and refuses the commands for frames that never
-    came. To know the last one, a file's result waits for the next frame; a live source's is given a second
-    time. Raises ConfigError for a mask of the wrong size, and SourceError after the results of the frames
-    before it. Close it (`contextlib.aclosing`) to close the source.
+    came. To know the last one, a file's result waits for the next frame; a live source's is told again,
+    `closing`, with these alone. Raises ConfigError for a mask of the wrong size, and SourceError after the
+    results before it. Close it (`contextlib.aclosing`) to close the source.
     """
     stop = stop or asyncio.Event()
     session: Session | None = None
@@ -165,7 +164,8 @@ async def results(
         except SourceError as error:
             fault = error
         if last is not None and session is not None:
-            yield _ended(last, session, () if stop.is_set() else cues)
+            told = replace(last, events=(), applied=(), refusals=(), closing=True) if source.live else last
+            yield _ended(told, session, () if stop.is_set() else cues)
     if fault is not None:
         raise fault
 
@@ -189,7 +189,7 @@ async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.
 
 
 def _ended(last: Result, session: Session, never: Sequence[Cue]) -> Result:
-    """The last result with what the end adds to it; `never` are the cues whose frame did not come."""
+    """The last result, or its closing, with what the end adds; `never`: the cues whose frame did not come."""
     missed = tuple(Refusal(cue.command, f"the stream ended before frame {cue.frame}") for cue in never)
     return replace(last, events=last.events + session.finish(last.frame), refusals=last.refusals + missed)
 
@@ -285,9 +285,10 @@ class Outlet:
 
 
 def merge(unread: Result, newer: Result) -> Result:
-    """The newer result with the events and answers of the one it replaces: those must arrive."""
+    """The newer result with the events and answers of the one it replaces: those must arrive. What was not
+    told yet is not told by its closing."""
     return replace(
-        newer,
+        unread if newer.closing else newer,
         events=(unread.events + newer.events)[-MERGED:],
         applied=(unread.applied + newer.applied)[-MERGED:],
         refusals=(unread.refusals + newer.refusals)[-MERGED:],
@@ -303,8 +304,7 @@ async def run(
     """Run one stream to its end or until `stop` is set.
 
     `start` gives the session; it is called once a first frame has come and all sinks are open. `observe` is
-    called after each result. When the last sink has failed the run ends. What fails is told in the report;
-    only a mistake in Keepsight itself raises.
+    called after each result. When the last sink has failed the run ends. What fails is in the report.
     """
     meter, error = Meter(), None
 

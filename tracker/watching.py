@@ -31,13 +31,12 @@ class Guarded:
 @dataclass(frozen=True, slots=True)
 class Watch:
     """The fold's accumulator: one record for each tracked object. rules: of the last result; crossed: how
-    many crossed each line to the left and to the right; told: the events of the last result."""
+    many crossed each line to the left and to the right."""
 
     rules: Rules
     objects: Mapping[int, Guarded]
     crossed: tuple[tuple[int, int], ...]
     last: Moment | None = None
-    told: tuple[Event, ...] = ()
 
 
 def begin(rules: Rules) -> Watch:
@@ -57,15 +56,14 @@ def step(watch: Watch, rules: Rules, result: Result) -> tuple[Watch, Result]:
     """One result with what the rules say of it, and what is known after it.
 
     The events of rules come after those of the life cycle, but before an object's end. The end of an object,
-    its loss, and its absence from the tracks end its stays. A result that is given a second time gets the
-    events it had, and those that are new to it. The rules may be others than those of the last result.
+    its loss, and its absence from the tracks end its stays. One that is `closing` tells of ends alone. The
+    rules may be others than those of the last result.
     """
-    if watch.last is not None and watch.last.ref == result.frame.ref:
-        news = tuple(event for event in result.events if event not in watch.told)
-        return _finished(watch, watch.rules, result, watch.told, news)
+    if result.closing:
+        return _finished(watch, watch.rules, result, (), result.events)
     now = moment(result.frame, watch.last)
     cut = _begin_of_ends(result.events)
-    watch, over = _turn_to(replace(watch, last=now, told=()), rules, result, now)
+    watch, over = _turn_to(replace(watch, last=now), rules, result, now)
     watch, before = _close(watch, rules, result, result.events[:cut])
     before = (*over, *before)
     gone = sorted(watch.objects.keys() - {track.object_id for track in result.tracks})
@@ -116,7 +114,7 @@ def _finished(
     events = (*told, *closing)
     tracks = tuple(_in_motion(track, watch.objects.get(track.object_id), rules) for track in result.tracks)
     done = replace(result, tracks=tracks, events=events, watched=watched(watch, rules))
-    return replace(watch, told=events), done
+    return watch, done
 
 
 def _close(

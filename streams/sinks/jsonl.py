@@ -13,6 +13,8 @@ from .writer import claim
 class JsonLinesWriter:
     """A `Writer` of one `messages.ResultLine` a line to `path`, each handed to the system before the next."""
 
+    writes_events = True
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: BinaryIO | None = None

@@ -28,6 +28,8 @@ class MasksWriter:
     SinkError and touches nothing.
     """
 
+    writes_events = False
+
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..messages import EventMessage, RunState, Status, event_id, event_message
-from ..types import Event, FrameRef, Result, SourceStatus
+from ..types import FrameRef, Result, SourceStatus
 
 EVENT_CAPACITY = 10_000
 """Events that may wait for the broker; past it the oldest are dropped and counted."""
@@ -40,7 +40,6 @@ class Outbox:
         self._source = tuple(source)
         self._events: deque[NumberedEvent] = deque(maxlen=capacity)
         self._newest: Result | None = None
-        self._told: frozenset[Event] = frozenset()
         self._sequence = 0
 
     def restore(self, events: Iterable[NumberedEvent]) -> int:
@@ -59,14 +58,13 @@ class Outbox:
         return after
 
     def put(self, result: Result) -> None:
-        """Take a result's events, but those that the one before told already, and the result."""
+        """Take a result's events, and the result, unless it was told before."""
         for event in result.events:
-            if event not in self._told:
-                name = event_id(self._source, self._sequence)
-                self._append(NumberedEvent(self.after, event_message(event, name, published=0.0)))
-                self._sequence += 1
-        self._told = frozenset(result.events)
-        self._newest = result
+            name = event_id(self._source, self._sequence)
+            self._append(NumberedEvent(self.after, event_message(event, name, published=0.0)))
+            self._sequence += 1
+        if not result.closing:
+            self._newest = result
 
     @property
     def waiting(self) -> int:

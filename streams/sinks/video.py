@@ -40,6 +40,8 @@ class VideoWriter:
     is not later than the one before it is shown one tick after it. Without any frame no file is left.
     """
 
+    writes_events = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._encoding: _Encoding | None = None

@@ -29,7 +29,10 @@ class Writer(Protocol):
     """Blocking output. All calls come from one thread: `open`, then `write` for each result, then `close`.
 
     Each may raise OSError, `av.FFmpegError` or `SinkError`. `close` is called also after an error in `write`.
+    Without `writes_events` no `closing` result comes: each frame once.
     """
+
+    writes_events: bool
 
     def open(self) -> None: ...
 
@@ -75,7 +78,9 @@ class WriterSink:
                 log.warning("output not finished", reason=str(failure))
 
     async def write(self, result: Result) -> None:
-        await self._call(self._writer.write, result)
+        """A frame that was told before is written again only by who writes events."""
+        if not result.closing or self._writer.writes_events:
+            await self._call(self._writer.write, result)
 
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         try:

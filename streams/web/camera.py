@@ -66,8 +66,9 @@ class Camera:
         self._requests.settle(result)
         self._answer()
         self._tally.count(result)
-        self._arrivals.append(time.monotonic())
-        self.pictures.offer(result)
+        if not result.closing:
+            self._arrivals.append(time.monotonic())
+            self.pictures.offer(result)
         self.snapshots.look_at(result, self.events(before))
         objects = frozenset(track.object_id for track in result.tracks)
         if self.next_event != before or objects != self._objects:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from keepsight.streams.sinks.outbox import Outbox, Pace, Tally
 from keepsight.streams.types import SourceStatus
 
@@ -53,11 +55,11 @@ def test_events_of_an_earlier_run_come_first_and_keep_their_ids() -> None:
     assert waiting == [(1, "n/c/before/1"), (2, "n/c/r/0"), (3, "n/c/r/1")]
 
 
-def test_an_event_that_is_told_again_with_the_end_of_the_run_is_the_same_event() -> None:
+def test_the_closing_of_a_run_brings_events_and_no_frame() -> None:
     outbox = Outbox(SOURCE)
-    outbox.put(result(5, events=("lost",)))
-    outbox.put(result(5, events=("lost", "end")))
-    assert [item.message.kind for item in outbox.since(0, 9)] == ["lost", "end"]
+    outbox.put(replace(result(5, events=("end",)), closing=True))
+    assert [item.message.kind for item in outbox.since(0, 9)] == ["end"]
+    assert not outbox.has_result
 
 
 def test_an_outbox_keeps_the_newest_result() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import struct
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -162,8 +163,22 @@ async def test_a_png_is_well_formed(tmp_path: Path) -> None:
     assert offset == len(data)
 
 
+async def test_the_closing_of_a_live_run_is_a_line_without_tracks_and_no_picture(
+    tmp_path: Path,
+) -> None:
+    written = [result(0), replace(result(0, events=("end",)), closing=True)]
+    for url in URLS:
+        await write_all(at(tmp_path, url), written)
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [(len(line["tracks"]), len(line["events"])) for line in lines] == [(2, 0), (0, 1)]
+    with av.open(str(tmp_path / "out.mp4")) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 1
+
+
 class HangingWriter:
     """An output whose disk answers no more."""
+
+    writes_events = False
 
     def __init__(self) -> None:
         self.answers = threading.Event()

@@ -100,11 +100,10 @@ async def test_cameras_tracks_and_events_are_told_in_the_messages_of_mqtt() -> N
         assert (status, said) == (404, {"error": "no camera 'shed'; there are door"})
 
 
-async def test_the_last_result_told_twice_is_one_event() -> None:
+async def test_the_closing_of_a_run_adds_its_events() -> None:
     async with open_page() as page:
-        first = result(1, events=("new",))
-        await page.sink.write(first)
-        await page.sink.write(replace(first, events=(*first.events, *result(1, events=("end",)).events)))
+        await page.sink.write(result(1, events=("new",)))
+        await page.sink.write(replace(result(1, events=("end",)), closing=True))
         _, said = await page.get("api/cameras/door/events")
         assert [event["kind"] for event in said["events"]] == ["new", "end"]
 

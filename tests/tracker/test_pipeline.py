@@ -249,7 +249,7 @@ async def test_the_last_result_of_a_file_ends_every_object() -> None:
     ]
 
 
-async def test_the_last_result_of_a_live_source_is_given_again_to_end_every_object() -> None:
+async def test_the_last_result_of_a_live_source_is_told_again_for_the_ends_alone() -> None:
     sink, stop = CollectingSink(), asyncio.Event()
     source = FakeSource(make_frames(1), live=True, hangs=True)
     running = asyncio.create_task(watch(source, sink, stop=stop))
@@ -258,8 +258,9 @@ async def test_the_last_result_of_a_live_source_is_given_again_to_end_every_obje
     report = await running
     assert [[event.kind for event in result.events] for result in sink.results] == [
         ["update"],
-        ["update", "end"],
+        ["end"],
     ]
+    assert [result.closing for result in sink.results] == [False, True]
     assert report.summary.frames == 1
 
 
@@ -378,6 +379,13 @@ def test_merged_results_keep_a_bounded_number_of_events() -> None:
     merged = merge(result, newer)
     assert len(merged.events) == 1000
     assert merged.events[-600:] == newer.events
+
+
+def test_a_result_that_waits_is_not_hidden_by_its_closing_and_no_event_is_told_twice() -> None:
+    frame = make_frames(1)[0]
+    unread = Result(frame, events=(an_event(frame),))
+    merged = merge(unread, Result(frame, events=(an_event(frame, "end"),), closing=True))
+    assert ([event.kind for event in merged.events], merged.closing) == (["update", "end"], False)
 
 
 def test_merged_results_keep_the_answers_to_commands() -> None:
