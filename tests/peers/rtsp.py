@@ -27,11 +27,13 @@ class RtspServer:
     mjpeg. `port` 0 takes a free one; with `login`, "user:password", it asks for that; `with` stops it."""
 
     def __init__(self, *clips: Path, port: int = 0, codec: str = "h264", login: str = "") -> None:
-        options = ["--port", str(port), "--codec", codec, *(["--login", login] if login else [])]
-        self._command = [SYSTEM_PYTHON, str(PROGRAM), *map(str, clips), *options]
+        self._clips, self._port, self._codec, self._login = clips, port, codec, login
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.PIPE, text=True)
+        login = ["--login", self._login] if self._login else []
+        options = ["--port", str(self._port), "--codec", self._codec, *login]
+        command = [SYSTEM_PYTHON, str(PROGRAM), *map(str, self._clips), *options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         self.url = self._process.stdout.readline().strip()
         assert self.url, "the RTSP server did not start"
@@ -51,6 +53,13 @@ class RtspServer:
     def kill(self) -> None:
         self._process.kill()
         self._process.wait()
+
+    def restart(self, *clips: Path, codec: str | None = None) -> None:
+        """On the same port, with other clips where some are given. Returns when it listens."""
+        port = self.port
+        self.__exit__(None, None, None)
+        self._clips, self._port, self._codec = clips or self._clips, port, codec or self._codec
+        self.__enter__()
 
     def freeze(self) -> None:
         """The process lives and its connections stay open, but it says nothing more."""
