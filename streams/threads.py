@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
@@ -101,8 +102,10 @@ class ThreadedReader(Generic[H, T]):
                     if self._stopping.is_set():
                         break
         except Exception as caught:
+            _let_go(caught)
             error = caught
         self._tell(self._end, error)
+        del error  # its trace holds this frame
 
     def _hand_over(self, item: T) -> None:
         if not self._live:
@@ -139,6 +142,14 @@ class ThreadedReader(Generic[H, T]):
             self._head.set_exception(error)
         self._mailbox.close(error)
         self._ended.set()
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Empties the frames that an error's trace holds: a decoder in one of them would live, with its threads,
+    until the garbage collector comes by."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 class Worker:

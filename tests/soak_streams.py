@@ -16,7 +16,7 @@ import itertools
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -305,7 +305,7 @@ async def rates(trial: Trial, name: str, seconds: float) -> dict[str, float]:
     return got
 
 
-MODES: dict[str, Callable[[Path, Engine, int], Awaitable[list[str]]]] = {
+MODES: dict[str, Callable[[Path, Engine, int], Coroutine[None, None, list[str]]]] = {
     "kills": kills,
     "freezes": freezes,
     "cuts": cuts,
@@ -323,7 +323,7 @@ def main() -> int:
     parser.add_argument("--times", type=int, default=0, help="other than the usual number of faults")
     given = parser.parse_args()
     engine = {"model": given.model, "size": given.size}
-    missed = []
+    missed: list[str] = []
     for mode in given.mode or MODES:
         sys.stdout.write(f"{mode}\n")
         with tempfile.TemporaryDirectory() as folder:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -210,3 +212,36 @@ async def test_a_worker_that_is_not_open_refuses_calls() -> None:
         pass
     with pytest.raises(RuntimeError, match="worker model is not open"):
         await worker.run(print)
+
+
+class Held:
+    """Something that is to be let go, as a decoder and its threads are."""
+
+
+async def test_what_a_failed_reader_held_is_let_go_at_once() -> None:
+    held: list[weakref.ref[Held]] = []
+
+    def broken() -> Iterator[int]:
+        decoder = Held()
+        held.append(weakref.ref(decoder))
+        yield 1
+        try:
+            raise KeyError
+        except KeyError:
+            raise ValueError("broken") from None
+
+    @contextlib.contextmanager
+    def opening(_: threading.Event) -> Iterator[tuple[str, Iterator[int]]]:
+        yield "head", broken()
+
+    gc.disable()
+    try:
+        reader = ThreadedReader(opening, name="broken", live=False)
+        await reader.open()
+        with pytest.raises(ValueError, match="broken") as raised:
+            async for _ in reader:
+                pass
+        assert held[0]() is None
+        assert raised.traceback[-1].name == "broken"  # what is a mistake can still be found
+    finally:
+        gc.enable()
