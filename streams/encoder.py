@@ -89,6 +89,12 @@ class Units:
             await self._news.wait()
         return self._waiting.popleft()
 
+    def take(self) -> list[Unit]:
+        """What waits now, for who does not want to wait."""
+        taken = list(self._waiting)
+        self._waiting.clear()
+        return taken
+
     def offer(self, unit: Unit) -> None:
         """Called on the event loop. Never waits."""
         if len(self._waiting) >= self._capacity:

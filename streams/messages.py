@@ -158,6 +158,18 @@ class EventMessage(EventFields, Published, Message):
     """node/camera/run/sequence: unique, and the same each time this event is sent."""
 
 
+class ClipMessage(EventFields, Message):
+    """What is written beside a clip: an event in it."""
+
+    camera: str
+    clip: str | None
+    """The clip's file, in the same folder; null where none could be written."""
+    at: float | None
+    """Seconds into the clip at which it happened."""
+    snapshot: str
+    """The picture of that moment, in the same folder."""
+
+
 class AppliedFrame(Part):
     """The frame that a command took effect on, as frames messages name it."""
 
@@ -197,6 +209,7 @@ _MODELS: dict[str, type[BaseModel]] = {
     "masks": MasksMessage,
     "events": EventMessage,
     "ack": AckMessage,
+    "clip": ClipMessage,
     "result": ResultLine,
     **node_messages.MODELS,
 }
@@ -269,6 +282,10 @@ def ack_message(command: str, request_id: str | None, outcome: Applied | str, pu
 
 def event_message(event: Event, event_id: str, published: float) -> EventMessage:
     return EventMessage(**_event(event), event_id=event_id, published=fine(published))
+
+
+def clip_message(event: Event, camera: str, clip: str | None, at: float | None, snapshot: str) -> ClipMessage:
+    return ClipMessage(**_event(event), camera=camera, clip=clip, at=_optional(at), snapshot=snapshot)
 
 
 def stamped(message: EventMessage, published: float) -> EventMessage:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from fractions import Fraction
+from pathlib import Path
 from types import TracebackType
 from typing import Self, cast
 
@@ -15,13 +16,48 @@ from av.stream import Stream
 from .encoder import CLOCK_RATE
 
 
+class ShieldedFile:
+    """A file for FFmpeg that seems never to fail: FFmpeg's MP4 muxer crashes the process where one does.
+
+    What went wrong first is raised by `check`; nothing is written after it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        rest = memoryview(data)
+        try:
+            while rest and self._error is None:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            self._error = error
+        return len(data)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+
 class Muxer:
     """An open output for coded pictures of one size, the first being `key_frame` with its parameter sets.
 
     Blocks; all calls come from one thread. Everything raises OSError or `av.FFmpegError`.
     """
 
-    def __init__(self, url: str, format_: str, options: Mapping[str, str], key_frame: bytes) -> None:
+    def __init__(
+        self, url: str | ShieldedFile, format_: str, options: Mapping[str, str], key_frame: bytes
+    ) -> None:
         self._start: int | None = None
         template = cast(InputContainer, av.open(io.BytesIO(key_frame), format="h264"))
         with template:

@@ -145,8 +145,9 @@ def overwrites(output: Path, file: Path) -> bool:
 
 
 def file_of(url: str) -> Path | None:
-    """The file or folder that a source or sink means; None for what lies on a network."""
-    if "://" in url:
+    """The file or folder that a source or sink means; None for what lies on a network, and for clips: each
+    camera has a folder of its own for them."""
+    if "://" in url or url.startswith("clips:"):
         return None
     scheme, _, rest = url.partition(":")
     return Path(rest if scheme == "masks" and rest else url).resolve()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from ..base import Sink, SinkError, redact
 from ..encoder import SharedEncoder
+from .clips import ClipsSink
+from .clips_target import parse_clips
 from .jsonl import JsonLinesWriter
 from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
@@ -27,10 +29,12 @@ _FILES: dict[str, Callable[[Path], Writer]] = {
 }
 _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
 _PAGE = "web"
+_CLIPS = "clips"
 
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
+    f"{_CLIPS}:DIR",
     *(f"{scheme}://HOST/PREFIX" for scheme in SCHEMES),
     f"{_PAGE}://:PORT",
     *KNOWN_LIVE,
@@ -64,6 +68,8 @@ def open_sink(
     if scheme in LIVE and rest.strip("/"):
         shared = encoder or SharedEncoder(camera or "camera")
         return LiveVideoSink(url, shared, LIVE[scheme](url, shared))
+    if scheme == _CLIPS and rest:
+        return ClipsSink(parse_clips(url), encoder or SharedEncoder(camera or "camera"))
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
     if "://" not in url and ending in _FILES:

@@ -14,6 +14,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from ..drawing import overlay, seen
+from ..muxing import ShieldedFile
 from ..planes import BT601, LIMITED_RANGE, to_frame, to_i420
 from ..types import Box, Image, Result
 from .writer import claim
@@ -75,7 +76,7 @@ class _Encoding:
         self._tick = Fraction(1, _TICKS[ending])
         self._last_pts = -1
         self._last_key = -KEY_FRAME_SECONDS
-        self._file = _Shielded(path)
+        self._file = ShieldedFile(path)
         self._container: OutputContainer = av.open(
             self._file, "w", format=_FORMATS[ending], options=_MUXER[ending]
         )
@@ -103,39 +104,6 @@ class _Encoding:
             return picture
         height, width = self._size
         return np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-class _Shielded:
-    """A file for FFmpeg that seems never to fail: FFmpeg's MP4 muxer crashes the process where one does.
-
-    What went wrong first is raised by `check`; nothing is written after it.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb", buffering=0)
-        self._error: OSError | None = None
-
-    def write(self, data: bytes) -> int:
-        rest = memoryview(data)
-        try:
-            while rest and self._error is None:
-                rest = rest[self._file.write(rest) :]
-        except OSError as error:
-            self._error = error
-        return len(data)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise self._error
 
 
 def _add_stream(container: OutputContainer, size: tuple[int, int], tick: Fraction) -> VideoStream:

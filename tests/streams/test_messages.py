@@ -14,6 +14,7 @@ from keepsight.streams.control import read_request
 from keepsight.streams.messages import (
     Status,
     ack_message,
+    clip_message,
     event_id,
     event_message,
     frames_message,
@@ -45,6 +46,7 @@ MADE: dict[str, BaseModel] = {
     "masks": masks_message(result(3), published=5.0),
     "events": event_message(event(frame(3)), "n/c/r/0", published=5.0),
     "ack": ack_message("forget", "a", Applied(Forget(1), (0, 3), 1), published=5.0),
+    "clip": clip_message(event(frame(3)), "door", "a.mp4", 5.0, "a.1.jpg"),
     "result": result_line(result(3, events=("new",))),
     "info": info_message(NodeInfo("nano", (CameraInfo("door", ("yard",)),)), ("info",), published=5.0),
     "stats": stats_message(Stats("door", 60.0, 600, 3, {"step": (0.1, 0.2)}, 1, 0, 9), published=5.0),
