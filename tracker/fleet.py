@@ -21,6 +21,7 @@ from .summary import Meter
 from .validation import ConfigError
 
 if TYPE_CHECKING:
+    from keepsight.streams.web.deployer import Deployer
     from keepsight.streams.web.server import WebServer
     from keepsight.streams.web.target import WebTarget
 
@@ -84,7 +85,8 @@ def _but_for_rules(stream: config.Stream) -> config.Stream:
 
 @dataclass(slots=True)
 class Fleet:
-    """Runs streams in `tasks`. `deployment` is what runs; `servers` are the pages its cameras are on.
+    """Runs streams in `tasks`. `deployment` is what runs; `servers` are the pages its cameras are on,
+    where `deployer` changes it.
 
     `apply` makes it another deployment: streams that are the same go on, and those of which only the rules
     differ keep their tracks.
@@ -95,6 +97,7 @@ class Fleet:
     start: Start
     observer: Observer
     tasks: asyncio.TaskGroup
+    deployer: Deployer | None = None
     _running: dict[str, _Running] = field(default_factory=dict)
     _turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     _changing: set[asyncio.Task[Change]] = field(default_factory=set)
@@ -104,6 +107,7 @@ class Fleet:
         """Start streams of the deployment."""
         for stream in streams:
             self._begin(stream, self.deployment.streams[stream.name])
+        self._arrange()
 
     async def until_over(self, stop: asyncio.Event) -> list[Report]:
         """How the present streams ended: all by themselves, or because `stop` was set."""
@@ -198,6 +202,7 @@ class Fleet:
         self._running = {name: self._running[name] for name in order}
         introduce([one.stream for one in self._running.values()], self.deployment)
         for server in self.servers.values():
+            server.deployer = self.deployer
             server.arrange(self.deployment.streams)
 
     def _working(self) -> set[asyncio.Task[Report] | asyncio.Task[Change]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
 
 from aiohttp import web
 from pydantic import BaseModel
@@ -22,10 +23,14 @@ Answering = Callable[[web.Request, Camera], Awaitable[web.StreamResponse]]
 
 
 class Api:
-    """The routes under /api/ and /mjpeg/. `cameras` may gain members while it is in use."""
+    """The routes under /api/ and /mjpeg/. `cameras` may gain and lose members while it is in use;
+    `schemas` are those of the streams that can be configured."""
 
-    def __init__(self, cameras: MutableMapping[str, Camera], news: News) -> None:
+    def __init__(
+        self, cameras: MutableMapping[str, Camera], news: News, schemas: Callable[[], Mapping[str, Any]]
+    ) -> None:
         self._cameras = cameras
+        self._schemas = schemas
         self._news = news
 
     def add_to(self, application: web.Application) -> None:
@@ -47,7 +52,7 @@ class Api:
         return cameras_message(self._cameras.values())
 
     async def _openapi(self, request: web.Request) -> web.Response:
-        return web.json_response(document())
+        return web.json_response(document(self._schemas()))
 
     async def _all(self, request: web.Request) -> web.Response:
         return _said(self._say_cameras())

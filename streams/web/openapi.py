@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..messages import AckMessage, FramesMessage
 from .door import LoginMessage
 from .live import FromPage
 from .pictures import PICTURED
-from .words import CamerasMessage, ErrorMessage, EventsMessage, PictureMessage
+from .words import CamerasMessage, ChangedMessage, ErrorMessage, EventsMessage, PictureMessage
 
 VERSION = "1"
 _REF = "#/components/schemas/{model}"
@@ -26,6 +27,7 @@ _DOING = {
 _SAID: tuple[type[BaseModel], ...] = (
     AckMessage,
     CamerasMessage,
+    ChangedMessage,
     ErrorMessage,
     EventsMessage,
     FramesMessage,
@@ -38,9 +40,8 @@ _LIVE = (
 )
 
 
-@cache
-def document() -> dict[str, Any]:
-    """The document (OpenAPI 3.1)."""
+def document(streams: Mapping[str, Any]) -> dict[str, Any]:
+    """The document (OpenAPI 3.1). `streams`: schemas of what can be configured; none where nothing can."""
     return {
         "openapi": "3.1.0",
         "info": {
@@ -49,7 +50,7 @@ def document() -> dict[str, Any]:
             "description": "Cameras, what is tracked on them, and commands. The messages are those of MQTT.",
         },
         "paths": {**_paths(), **{_one(command): _command(command) for command in COMMANDS}},
-        "components": {"schemas": _schemas(), "securitySchemes": _SCHEMES},
+        "components": {"schemas": {**_CONFIGURED, **streams, **_schemas()}, "securitySchemes": _SCHEMES},
         "security": [{"password": []}, {"session": []}],
     }
 
@@ -59,6 +60,11 @@ _SCHEMES = {
     "session": {"type": "apiKey", "in": "cookie", "name": "keepsight", "description": "From /api/login"},
 }
 _CAMERA = {"name": "camera", "in": "path", "required": True, "schema": {"type": "string"}}
+_CONFIGURED = {"Stream": {"type": "object"}, "Rules": {"type": "object"}}
+"""Where nobody can say what can be configured."""
+_STREAM = {"application/json": {"schema": {"$ref": _REF.format(model="Stream")}}}
+_RULES = {"application/json": {"schema": {"$ref": _REF.format(model="Rules")}}}
+_RULES_SAID = {"200": {"description": "As in a deployment file", "content": _RULES}}
 
 
 def _one(name: str) -> str:
@@ -71,7 +77,22 @@ def _paths() -> dict[str, Any]:
     event = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
     login = _post("Open a session: its cookie comes back", LoginMessage, {"200": {"description": "Open"}})
     return {
-        "/api/cameras": _get("All cameras and how they are doing", _json(CamerasMessage)),
+        "/api/cameras": {
+            **_get("All cameras and how they are doing", _json(CamerasMessage)),
+            "post": _change(
+                "Add a camera: its `name`, and a stream without files of this machine", _STREAM, 201
+            ),
+        },
+        _one("").rstrip("/"): {
+            "put": _change("Begin a camera again, as this stream", _STREAM),
+            "delete": _change("Remove a camera"),
+            "parameters": [_CAMERA],
+        },
+        _one("rules"): {
+            "get": {"summary": "What a camera is watched for", "responses": _RULES_SAID},
+            "put": _change("Watch for this from now on; tracks go on", _RULES),
+            "parameters": [_CAMERA],
+        },
         "/api/live": _get(_LIVE, {"101": {"description": "A WebSocket"}}),
         _one("tracks"): _get("What is tracked in the newest frame", _json(FramesMessage), _CAMERA),
         _one("events"): _get("What happened, oldest first", _json(EventsMessage), _CAMERA),
@@ -115,6 +136,19 @@ def _whep() -> dict[str, Any]:
     return {"post": answer}
 
 
+def _change(summary: str, body: dict[str, Any] | None = None, status: int = 200) -> dict[str, Any]:
+    answers = {
+        str(status): {"description": "Done, and saved where it says so", "content": _content(ChangedMessage)},
+        "404": {
+            "description": "No such camera, or nothing can be changed",
+            "content": _content(ErrorMessage),
+        },
+        "422": {"description": "Refused; nothing has changed", "content": _content(ErrorMessage)},
+    }
+    asked = {} if body is None else {"requestBody": {"required": True, "content": body}}
+    return {"summary": summary, "responses": answers, **asked}
+
+
 def _get(summary: str, answers: dict[str, Any], *parameters: dict[str, Any]) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": answers, "parameters": list(parameters)}}
 
@@ -142,6 +176,7 @@ def _content(message: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": {"schema": {"$ref": _REF.format(model=message.__name__)}}}
 
 
+@cache
 def _schemas() -> dict[str, Any]:
     read = [(model, "validation") for model in (*MESSAGES.values(), LoginMessage, FromPage)]
     said = [(model, "serialization") for model in _SAID]

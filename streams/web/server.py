@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from aiohttp import web
@@ -20,6 +20,7 @@ from ..webrtc import whep
 from .access import Guard
 from .api import Api
 from .camera import Camera
+from .deployer import Deployer, DeployerApi
 from .door import Door
 from .news import News
 from .target import WebTarget
@@ -34,14 +35,16 @@ CLOSE_SECONDS = 0.3
 class WebServer:
     """Entered once by each camera's sink: the first opens the port, the last to leave closes it.
 
-    `cameras` by name, in the order they were added; `worker` draws and encodes for all of them; `news` tells
-    viewers that something changed; `port` is the one that was bound, where 0 was asked for.
+    `cameras` by name, in their order; `worker` draws and encodes for all of them; `news` tells viewers that
+    something changed; `deployer`, where there is one, changes which streams run; `port` is the one that was
+    bound, where 0 was asked for.
     """
 
     def __init__(self, target: WebTarget) -> None:
         self.target = target
         self.cameras: dict[str, Camera] = {}
         self.news = News()
+        self.deployer: Deployer | None = None
         self.port = target.port
         self.worker = Worker("page")
         self._encoders: dict[str, SharedEncoder] = {}
@@ -103,11 +106,15 @@ class WebServer:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BYTES + 1)
         Door(Guard(self.target.password)).add_to(application)
-        Api(self.cameras, self.news).add_to(application)
+        Api(self.cameras, self.news, self._schemas).add_to(application)
+        DeployerApi(lambda: self.deployer).add_to(application)
         whep.mount(application, self._encoders)
         application.router.add_get("/", _index)
         application.router.add_static("/static/", STATIC)
         return application
+
+    def _schemas(self) -> Mapping[str, Any]:
+        return self.deployer.schemas() if self.deployer else {}
 
     async def _listen(self) -> web.AppRunner:
         target = self.target

@@ -53,6 +53,17 @@ class PictureMessage(_Said):
     """Seconds that decoding and tracking it took."""
 
 
+class ChangedMessage(_Said):
+    """Other streams run, or they are watched for something else."""
+
+    change: str
+    """In words; empty where nothing was other than before."""
+    saved: str | None
+    """The file it was written to; null where it lasts as long as the run."""
+    comments_kept: bool = True
+    """Whether the comments in that file are still there."""
+
+
 class ErrorMessage(_Said):
     error: str
 

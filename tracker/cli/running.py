@@ -123,6 +123,10 @@ async def _run_all(
     with stop.on_signals():
         async with model_threads(MODEL_STOP_SECONDS) as threads, asyncio.TaskGroup() as tasks:
             fleet = Fleet(deployment, servers, SharedModel(threads, deployment).session, shown, tasks)
+            if servers:
+                from ..changes import Changes  # of the page, which not every run has
+
+                fleet.deployer = Changes(fleet, file)
             fleet.begin(streams)
             async with following(fleet, file):
                 reports = await fleet.until_over(stop.event)

@@ -1,0 +1,196 @@
+"""Streams and rules changed from the page: first in the deployment's file, then in what runs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from pydantic.json_schema import models_json_schema
+
+from keepsight.streams.base import redact
+from keepsight.streams.web.words import ChangedMessage
+
+from .config import Engine, RunConfig, Stream, parse_deployment, read_yaml
+from .config_file import write
+from .fleet import Fleet
+from .rules import Rules
+from .validation import ConfigError
+
+Content = dict[str, Any]
+Edit = Callable[[Content], Content]
+
+REMOTE = re.compile(r"[a-z][a-z0-9+-]*://\S+|/dev/video\d+", re.IGNORECASE)
+FILE_KEYS = ("prompts", "prompt_mask")
+"""Keys of a stream whose values are files."""
+FILE_PARAMETERS = frozenset({"ca", "cert", "key", "spool"})
+"""Parameters of an output's URL whose values are files."""
+
+
+class Changes:
+    """A `Deployer` for the page. Without a file, what is changed lasts as long as the run.
+
+    Who may use the page shall not thereby reach the files of this machine, nor its environment: streams that
+    come from there are on the network or cameras, and so are their outputs.
+    """
+
+    def __init__(self, fleet: Fleet, file: Path | None) -> None:
+        self._fleet = fleet
+        self._file = file
+        self._turn = asyncio.Lock()
+
+    def schemas(self) -> Mapping[str, Any]:
+        _, said = models_json_schema(
+            [(Stream, "validation"), (Rules, "validation")], ref_template="#/components/schemas/{model}"
+        )
+        return dict(said["$defs"])
+
+    async def add(self, name: str, stream: Mapping[str, Any]) -> ChangedMessage:
+        def edit(content: Content) -> Content:
+            content = with_streams(content)
+            if name in content["streams"]:
+                raise ConfigError(f"{name}: there is a stream of this name")
+            added = {"output": page_of(content), **stream}
+            return content | {"streams": content["streams"] | {name: added}}
+
+        check_remote(name, stream)
+        return await self._change(edit)
+
+    async def replace(self, name: str, stream: Mapping[str, Any]) -> ChangedMessage:
+        def edit(content: Content) -> Content:
+            content = with_streams(content)
+            replaced = {"output": stream_of(content, name).get("output", []), **stream}
+            return content | {"streams": content["streams"] | {name: replaced}}
+
+        check_remote(name, stream)
+        return await self._change(edit)
+
+    async def remove(self, name: str) -> ChangedMessage:
+        def edit(content: Content) -> Content:
+            content = with_streams(content)
+            stream_of(content, name)
+            left = {other: stream for other, stream in content["streams"].items() if other != name}
+            if not any(pages_of(stream) for stream in left.values()):
+                raise ConfigError(f"{name}: is the last camera of this page, which would close")
+            return content | {"streams": left}
+
+        return await self._change(edit)
+
+    def rules(self, name: str) -> Mapping[str, Any]:
+        streams = self._fleet.deployment.streams
+        if name not in streams:
+            raise missing(name, streams)
+        return streams[name].rules.model_dump(mode="json", exclude_defaults=True)
+
+    async def watch(self, name: str, rules: Mapping[str, Any]) -> ChangedMessage:
+        def edit(content: Content) -> Content:
+            stream = stream_of(content, name)
+            if isinstance(stream.get("rules"), str):
+                raise ConfigError(
+                    f"{name}: its rules are in {stream['rules']}: move them into {self._file} to change "
+                    "them here"
+                )
+            new = {key: value for key, value in stream.items() if key != "rules"}
+            kept = {key: value for key, value in rules.items() if value not in ({}, None)}
+            if kept:
+                new = stream | {"rules": kept}
+            return content | {"streams": content["streams"] | {name: new}} if "streams" in content else new
+
+        refuse_variables(rules)
+        return await self._change(edit)
+
+    async def _change(self, edit: Edit) -> ChangedMessage:
+        """Who asks may go away meanwhile; the change is made."""
+        return await asyncio.shield(asyncio.create_task(self._carry_out(edit)))
+
+    async def _carry_out(self, edit: Edit) -> ChangedMessage:
+        async with self._turn:
+            content = self._content()
+            parse_deployment(content)  # or an edit would not find what it looks for
+            content = edit(content)
+            deployment = parse_deployment(content)
+            self._fleet.check(deployment)
+            kept = True if self._file is None else await asyncio.to_thread(write, self._file, content)
+            change = await self._fleet.apply(deployment)
+        saved = None if self._file is None else self._file.name
+        return ChangedMessage(change=str(change), saved=saved, comments_kept=kept)
+
+    def _content(self) -> Content:
+        """What the file says now, or would say if there were one."""
+        if self._file is not None:
+            return read_yaml(self._file)
+        return self._fleet.deployment.model_dump(mode="json", exclude_defaults=True)
+
+
+def with_streams(content: Content) -> Content:
+    """A file of one stream as one of several."""
+    if "streams" in content:
+        return content
+    engine = {key: value for key, value in content.items() if key in Engine.model_fields}
+    stream = {key: value for key, value in content.items() if key not in engine}
+    (name,) = RunConfig(source="").deployment().streams
+    return {**engine, "streams": {name: stream}}
+
+
+def stream_of(content: Content, name: str) -> Content:
+    """What a deployment says of a stream. Raises LookupError where it is not there."""
+    streams = with_streams(content)["streams"]
+    if name not in streams:
+        raise missing(name, streams)
+    return dict(streams[name])
+
+
+def missing(name: str, streams: Mapping[str, object]) -> LookupError:
+    return LookupError(f"no stream {name!r}; there are {', '.join(streams)}")
+
+
+def pages_of(stream: Content) -> list[str]:
+    """The pages that a stream is on."""
+    outputs = stream.get("output", [])
+    return [url for url in ([outputs] if isinstance(outputs, str) else outputs) if url.startswith("web:")]
+
+
+def page_of(content: Content) -> list[str]:
+    """The page of the first stream that is on one."""
+    return [page for stream in content["streams"].values() for page in pages_of(stream)][:1]
+
+
+def check_remote(name: str, stream: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a stream that reaches the files or the environment of this machine."""
+    refuse_variables(stream)
+    if file_key := next((key for key in FILE_KEYS if stream.get(key)), None):
+        raise ConfigError(f"{file_key}: names files: write it into the deployment file")
+    if not isinstance(stream.get("rules", {}), dict):
+        raise ConfigError("rules: give the zones and lines themselves, not a file")
+    if "source" not in stream:
+        raise ConfigError("source: is required")
+    outputs = stream.get("output", [])
+    for url in (stream["source"], *([outputs] if isinstance(outputs, str) else outputs)):
+        if not isinstance(url, str) or not REMOTE.fullmatch(url) or FILE_PARAMETERS & parameters_of(url):
+            raise ConfigError(
+                f"{redact(str(url))}: {name} must be a camera or on the network, and so must its outputs: "
+                "what reads or writes files belongs into the deployment file"
+            )
+
+
+def parameters_of(url: str) -> set[str]:
+    try:
+        return {key for key, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    except ValueError:
+        return set()
+
+
+def refuse_variables(value: object) -> None:
+    """Raises ConfigError where a text would be filled in from our environment."""
+    match value:
+        case str() if "${" in value:
+            raise ConfigError("${…} is filled in from the environment in the deployment file only")
+        case Mapping():
+            for one in (*value.keys(), *value.values()):
+                refuse_variables(one)
+        case list():
+            for one in value:
+                refuse_variables(one)
