@@ -87,5 +87,10 @@ class TrackerSession:
     def _encoded(self, frame: Frame) -> Encoded | None:
         return next((encoded for prepared, encoded in self._prepared if prepared is frame), None)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the memory of the objects holds; 0 before the first one."""
+        return self._state.memory.nbytes if self._state.memory else 0
+
     def finish(self, frame: Frame) -> tuple[Event, ...]:
         return finish(self._state, frame)
