@@ -12,7 +12,7 @@ from .flow import doubled, refined, warped
 from .layers import averaged
 from .memory import EMPTY
 from .nano_config import NanoConfig
-from .nano_places import Places, Region, regions, turned
+from .nano_places import Places, Region, regions, touched, turned
 from .object_by_object import Each
 from .video_predictor import ImageFeatures, seen_by
 
@@ -74,8 +74,8 @@ class ValueEncoder(nn.Module):
 
 class Held(NamedTuple):
     """A remembered frame and who remembers it: image, which of the B images is of its stream; rows and slots:
-    (P,) int64, the objects and their slots; trusted: whether they were prompted in it; counts: whether it is
-    there at all, (1,), None where that is known."""
+    (P,) int64, the objects and their slots; trusted: whether they were prompted in it; counts: None, or for a
+    slot whose frames are not known, and are each object's own: whether there is one, (P,)."""
 
     image: int
     rows: Tensor
@@ -83,16 +83,21 @@ class Held(NamedTuple):
     trusted: bool
     counts: Tensor | None = None
 
+    def key(self, keys: Tensor) -> Tensor:
+        """Out of keys (N, M, ...) its own, or that of each object."""
+        return keys[self.rows[0], self.slots[0]] if self.counts is None else keys[self.rows, self.slots]
+
 
 def held_frames(image_of: Tensor, written: Tensor, trusted: int) -> list[Held]:
     """Every frame that some object remembers, once for those who were prompted in it (it is in one of their
     first `trusted` slots), and once for the others: image_of (N,), written (N, M). In a compiled graph, which
-    must not depend on what they are, every slot of every object, all of one image."""
+    must not depend on what they are, every slot, with all objects in one image."""
     if torch.compiler.is_compiling():
-        places = [(row, slot) for row in range(written.shape[0]) for slot in range(written.shape[1])]
+        rows = torch.arange(len(written), device=written.device)
+        there = (written != EMPTY).unbind(1)
         return [
-            Held(0, torch.tensor([row]), torch.tensor([slot]), slot < trusted, written[row, slot] != EMPTY)
-            for row, slot in places
+            Held(0, rows, torch.full_like(rows, slot), slot < trusted, counts)
+            for slot, counts in enumerate(there)
         ]
     holders: dict[tuple[int, int, bool], list[tuple[int, int]]] = {}
     for row, (image, frames) in enumerate(zip(image_of.tolist(), written.tolist(), strict=True)):
@@ -131,8 +136,8 @@ def read(
 
 
 class Shown(NamedTuple):
-    """A held frame with its key (K + 1, places), the values of those who remember it (P, V + 1, places), and,
-    where they look for it in places of their own, those."""
+    """A held frame with its key (K + 1, places), or each object's own (P, K + 1, places), the values of those
+    who remember it (P, V + 1, places), and, where they look for it in places of their own, those."""
 
     held: Held
     key: Tensor
@@ -143,12 +148,21 @@ class Shown(NamedTuple):
         """What those P see in some lines of a query (B, K + 1, h, w): (P, V + 1, lines * w)."""
         size = query.shape[2], query.shape[3]
         some = query[self.held.image][:, lines]
+        if self.held.counts is not None:
+            return self.held.counts.view(-1, 1, 1) * self.read_in_a_graph(some.flatten(1), size)
         if self.places is None:
-            found = weighted(some.flatten(1), self.key, self.values)
-        else:
-            near = regions(self.places.near, lines, size)
-            found = weighted_apart(some, self.key, self.values, self.places, near)
-        return found if self.held.counts is None else found * self.held.counts
+            return weighted(some.flatten(1), self.key, self.values)
+        near = regions(self.places.near, lines, size)
+        return weighted_apart(some, self.key, self.values, self.places, near)
+
+    def read_in_a_graph(self, query: Tensor, size: tuple[int, int]) -> Tensor:
+        """As `read` of all lines (K + 1, h * w), whatever the places."""
+        as_it_was = weighted_each(query, self.key, self.values)
+        if self.places is None:
+            return as_it_was
+        moved = weighted_each(turned(query, self.places.carried), self.key, self.values)
+        inside = touched(self.places.near, size).unsqueeze(1)
+        return as_it_was * (1 + self.places.stay) + (moved - as_it_was) * inside
 
 
 def sums_read(
@@ -164,7 +178,7 @@ def sums_read(
     shown = [
         Shown(
             frame,
-            with_ones(keys[frame.rows[0], frame.slots[0]].float()),
+            with_ones(frame.key(keys).float()),
             with_ones(values[frame.rows, frame.slots].float()),
             places.of(frame.rows, frame.slots) if places is not None and frame.trusted else None,
         )
@@ -178,7 +192,7 @@ def sums_read(
             sums.index_put_(into, one.read(query, lines), accumulate=True)
         return sums
 
-    at_once = max(1, PLACES // w)
+    at_once = h if torch.compiler.is_compiling() else max(1, PLACES // w)
     blocks = [slice(line, min(h, line + at_once)) for line in range(0, h, at_once)]
     sums = torch.cat(list(each(block, blocks)), dim=3)
     return sums.view(*sums.shape[:3], h, w)
@@ -196,17 +210,22 @@ def weighted(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
     return found.view(*values.shape[:2], -1)
 
 
+def weighted_each(query: Tensor, key: Tensor, values: Tensor) -> Tensor:
+    """As `weighted`, with a key (P, K, places) for each object, and perhaps a query (P, K, q)."""
+    return values @ (key.mT @ query).exp()
+
+
 def weighted_apart(query: Tensor, key: Tensor, values: Tensor, places: Places, near: list[Region]) -> Tensor:
     """As `weighted` for a query (K, lines, w), of P objects that each look, where they are `near`, for the
     places where they would be, too."""
     as_it_was = weighted(query.flatten(1), key, values).view(*values.shape[:2], *query.shape[1:])
     found = as_it_was * (1 + places.stay)
-    for row, (lines, columns, inside) in enumerate(near):
+    for row, (lines, columns) in enumerate(near):
         some = query[:, lines, columns]
         if some.numel():
-            moved = weighted(turned(some, places.carried[row]).flatten(1), key, values[row : row + 1])
+            moved = weighted(turned(some.flatten(1), places.carried[row]), key, values[row : row + 1])
             change = moved.view(values.shape[1], *some.shape[1:]) - as_it_was[row, :, lines, columns]
-            found[row, :, lines, columns] += change if inside is None else change * inside
+            found[row, :, lines, columns] += change
     return found.flatten(2)
 
 

@@ -21,12 +21,10 @@ NEAR = 0.15
 
 
 class Region(NamedTuple):
-    """Some lines and columns of a frame. inside: which of these places count, (lines, columns) of 0 and 1;
-    None: all."""
+    """Some lines and columns of a frame."""
 
     lines: slice
     columns: slice
-    inside: Tensor | None = None
 
 
 class Places(NamedTuple):
@@ -83,9 +81,6 @@ def surroundings(masks: Tensor) -> Tensor:
 def regions(near: Tensor, lines: slice, size: tuple[int, int]) -> list[Region]:
     """What boxes (P, 4) touch of some lines of a frame of `size` (h, w)."""
     h, w = size
-    if torch.compiler.is_compiling():  # a graph must not depend on where objects are
-        rows, columns = torch.arange(h)[lines, None], torch.arange(w)
-        return [Region(slice(None), slice(None), touched(box, rows / h, columns / w, size)) for box in near]
     return [
         Region(part(y0 * h - lines.start, y1 * h - lines.start), part(x0 * w, x1 * w))
         for x0, y0, x1, y1 in near.tolist()
@@ -96,17 +91,25 @@ def part(low: float, high: float) -> slice:
     return slice(max(0, math.floor(low)), max(0, math.ceil(high)))
 
 
-def touched(box: Tensor, y: Tensor, x: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which places with the upper left corners y (lines, 1) and x (columns,) a box (4,) touches."""
-    inside_y = (y + 1 / size[0] > box[1]) & (y < box[3])
-    return (inside_y & (x + 1 / size[1] > box[0]) & (x < box[2])).float()
+def touched(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Which places of a frame of `size` (h, w) boxes (P, 4) touch: (P, h * w) of 0 and 1. As `regions`, for a
+    graph, which must not depend on where objects are."""
+    h, w = size
+    x0, y0, x1, y1 = boxes.unsqueeze(-1).unbind(1)
+    y, x = torch.arange(h, device=boxes.device) / h, torch.arange(w, device=boxes.device) / w
+    inside_y, inside_x = (y + 1 / h > y0) & (y < y1), (x + 1 / w > x0) & (x < x1)
+    return (inside_y.unsqueeze(2) & inside_x.unsqueeze(1)).flatten(1).float()
 
 
 def turned(query: Tensor, by: Tensor) -> Tensor:
-    """A query (K + 1, ...) whose positions, the four before the last, are those of places `by` (2,) shares of
-    the frame's sides back: the products with keys are then of places seen from there."""
-    cos, sin = (math.pi * by.float()).cos(), (math.pi * by.float()).sin()
+    """A query (K + 1, q) whose positions, the four before the last, are those of places `by` (..., 2) shares
+    of the frame's sides back, (..., K + 1, q): the products with keys are then of places seen from there."""
+    angle = math.pi * by.float().unsqueeze(-1)
+    (cos_x, cos_y), (sin_x, sin_y) = angle.cos().unbind(-2), angle.sin().unbind(-2)
     look, (xc, xs, yc, ys), rest = query[:-5], query[-5:-1].unbind(), query[-1:]
-    x = xc * cos[0] + xs * sin[0], xs * cos[0] - xc * sin[0]
-    y = yc * cos[1] + ys * sin[1], ys * cos[1] - yc * sin[1]
-    return torch.cat((look, torch.stack((*x, *y)), rest))
+    x = xc * cos_x + xs * sin_x, xs * cos_x - xc * sin_x
+    y = yc * cos_y + ys * sin_y, ys * cos_y - yc * sin_y
+    same = by.shape[:-1]
+    return torch.cat(
+        (look.expand(*same, -1, -1), torch.stack((*x, *y), dim=-2), rest.expand(*same, -1, -1)), dim=-2
+    )
