@@ -6,8 +6,10 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import ssl
 from dataclasses import dataclass, field
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .base import redact
 
@@ -17,7 +19,8 @@ LOOPBACK = "127.0.0.1"
 @dataclass(frozen=True, slots=True)
 class Listening:
     """An address to listen on. Without a password everybody who reaches the port is let in, so the port is
-    then this machine's alone. `url` has the password masked; `name` is the path without its first slash."""
+    then this machine's alone. `url` has the password masked; `name` is the path without its first slash;
+    `certificate` and `key` are PEM files for TLS, both or none."""
 
     url: str
     host: str
@@ -25,6 +28,18 @@ class Listening:
     name: str
     user: str = field(default="", repr=False)
     password: str | None = field(default=None, repr=False)
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def tls(self) -> ssl.SSLContext | None:
+        """What encrypts the connections; None where nothing does. Raises ValueError for unusable files."""
+        if self.certificate is None or self.key is None:
+            return None
+        return server_tls(self.url, self.certificate, self.key)
+
+    def shares_port_with(self, other: Listening) -> bool:
+        """Whether one server can serve both: it shows one certificate, or none."""
+        return (self.certificate, self.key) == (other.certificate, other.key)
 
     def lets_in(self, authorization: str | None) -> bool:
         """Whether the `Authorization` header of a request will do: `Basic` with user and password, or
@@ -41,7 +56,8 @@ class Listening:
 
 
 def parse_listening(url: str, *, port: int, name: str) -> Listening:
-    """`scheme://[[user]:password@][host][:port]/name`; without a host, this machine's own address.
+    """`scheme://[[user]:password@][host][:port]/name[?cert=FILE&key=FILE]`; without a host, this machine's
+    own address.
 
     `port` and `name` stand in where the URL has none. Raises ValueError, in a line without the password, for
     what cannot be read and for what would be open to everybody.
@@ -55,8 +71,11 @@ def parse_listening(url: str, *, port: int, name: str) -> Listening:
         raise ValueError(
             f"{scheme}://: the host or port cannot be read; write {scheme}://:{port}/name"
         ) from None
-    if parts.query or parts.fragment:
-        raise ValueError(f"{shown}: takes no ?options")
+    files = dict(parse_qsl(parts.query, keep_blank_values=True))
+    if parts.fragment or files.keys() - {"cert", "key"}:
+        raise ValueError(f"{shown}: takes no options but ?cert=FILE.pem&key=FILE.pem")
+    if files and not (files.get("cert") and files.get("key")):
+        raise ValueError(f"{shown}: for TLS give both, ?cert=FILE.pem&key=FILE.pem")
     path = unquote(parts.path).strip("/") or name
     if not path or "/" in path:
         raise ValueError(f"{shown}: needs one name after the port, for example {parts.scheme}://:{at}/door")
@@ -66,7 +85,21 @@ def parse_listening(url: str, *, port: int, name: str) -> Listening:
             f"{shown}: {host} can be reached from elsewhere, so it needs a password: "
             f"{parts.scheme}://user:PASSWORD@{host}:{at}/{path}"
         )
-    return Listening(shown, host, at, path, unquote(parts.username or ""), password)
+    certificate, key = (Path(files[name]) if files else None for name in ("cert", "key"))
+    return Listening(shown, host, at, path, unquote(parts.username or ""), password, certificate, key)
+
+
+def server_tls(url: str, certificate: Path, key: Path) -> ssl.SSLContext:
+    """What encrypts the connections to the server that `url` names. Raises ValueError for unusable files."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        reason = error.strerror or str(error)
+        raise ValueError(
+            f"{url}: the certificate {certificate} with its key cannot be used: {reason}"
+        ) from None
+    return context
 
 
 def _is_loopback(host: str) -> bool:

@@ -40,6 +40,7 @@ FIRST_PICTURE_SECONDS = 5.0
 REPORT_SECONDS = 5.0
 _MOST_BUFFERED = 2**18
 """Bytes that wait for one player here, and as many again in the kernel: a second or two of video."""
+_TLS_SECONDS = {"ssl_handshake_timeout": PATIENCE_SECONDS, "ssl_shutdown_timeout": 1.0}
 _METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 
 
@@ -55,13 +56,25 @@ class RtspServer:
         """Raises SinkError where the port or the name is taken."""
         if at.name in self.cameras:
             raise SinkError(f"{at.url}: another output has this name and port")
+        if any(not at.shares_port_with(other) for other, _ in self.cameras.values()):
+            raise SinkError(f"{at.url}: another output of this port has another certificate, or none")
         if self._server is None:
-            try:
-                self._server = await asyncio.start_server(self._serve, at.host, at.port, limit=MOST_HEADER)
-            except OSError as error:
-                raise SinkError(f"{at.url}: cannot listen: {error.strerror or error}") from None
+            self._server = await self._listen(at)
         self.cameras[at.name] = at, encoder
-        log.info("playing over RTSP", url=f"rtsp://{at.host}:{at.port}/{at.name}")
+        scheme = "rtsps" if at.certificate else "rtsp"
+        log.info("playing over RTSP", url=f"{scheme}://{at.host}:{at.port}/{at.name}")
+
+    async def _listen(self, at: Listening) -> asyncio.Server:
+        try:
+            tls = at.tls()
+            seconds = {} if tls is None else _TLS_SECONDS
+            return await asyncio.start_server(
+                self._serve, at.host, at.port, limit=MOST_HEADER, ssl=tls, **seconds
+            )
+        except OSError as error:
+            raise SinkError(f"{at.url}: cannot listen: {error.strerror or error}") from None
+        except ValueError as error:
+            raise SinkError(str(error)) from None
 
     async def close(self, at: Listening) -> None:
         del self.cameras[at.name]
@@ -83,7 +96,7 @@ class RtspServer:
             else:
                 await _Player(self, reader, writer).serve()
         except (ConnectionError, TimeoutError):
-            pass
+            writer.transport.abort()  # over TLS a farewell would wait for who takes nothing
         except asyncio.CancelledError:  # the server closes; asyncio would log what ends a connection's task
             pass
         finally:

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ..base import SinkError, redact
+from ..listening import server_tls
 
 PASSWORD_VARIABLE = "KEEPSIGHT_WEB_PASSWORD"
 LOOPBACK = "127.0.0.1"
@@ -48,17 +49,12 @@ class WebTarget:
 
     def tls(self) -> ssl.SSLContext | None:
         """What encrypts the connections; None where nothing does. Raises SinkError for unusable files."""
-        if self.certificate is None:
+        if self.certificate is None or self.key is None:
             return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         try:
-            context.load_cert_chain(self.certificate, self.key)
-        except (OSError, ssl.SSLError) as error:
-            reason = error.strerror or str(error)
-            raise SinkError(
-                f"{self.url}: the certificate {self.certificate} with its key cannot be used: {reason}"
-            ) from None
-        return context
+            return server_tls(self.url, self.certificate, self.key)
+        except ValueError as error:
+            raise SinkError(str(error)) from None
 
 
 def is_loopback(host: str) -> bool:

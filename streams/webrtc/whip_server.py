@@ -80,10 +80,13 @@ class WhipServer:
         at = seat.listening
         if at.name in self._seats:
             raise SourceError(f"{at.url}: another source has this name and port")
+        if any(not at.shares_port_with(other.listening) for other in self._seats.values()):
+            raise SourceError(f"{at.url}: another source of this port has another certificate, or none")
         if self._runner is None:
             self._runner = await self._listen(at)
         self._seats[at.name] = seat
-        log.info("waiting for a WHIP publisher", url=f"http://{at.host}:{at.port}/{at.name}")
+        scheme = "https" if at.certificate else "http"
+        log.info("waiting for a WHIP publisher", url=f"{scheme}://{at.host}:{at.port}/{at.name}")
 
     async def close(self, seat: Seat) -> None:
         del self._seats[seat.listening.name]
@@ -102,10 +105,14 @@ class WhipServer:
                 web.options("/{name}/{session}", self._preflight),
             ]
         )
+        try:
+            tls = at.tls()
+        except ValueError as error:
+            raise SourceError(str(error)) from None
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         try:
-            await web.TCPSite(runner, at.host, at.port).start()
+            await web.TCPSite(runner, at.host, at.port, ssl_context=tls).start()
         except OSError as error:
             await runner.cleanup()
             raise SourceError(f"{at.url}: cannot listen: {error.strerror or error}") from None

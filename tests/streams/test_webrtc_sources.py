@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import pairwise
+from ssl import SSLContext
 
 import numpy as np
 import pytest
@@ -37,8 +38,9 @@ class GreySteps(VideoStreamTrack):
 class Publisher:
     """Publishes grey pictures by WHIP with aiortc."""
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", tls: SSLContext | None = None) -> None:
         self._url = url
+        self._tls = tls or True
         self._headers = {"Content-Type": "application/sdp"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -49,7 +51,7 @@ class Publisher:
         await self.connection.setLocalDescription(await self.connection.createOffer())
         self._http = ClientSession()
         offer = self.connection.localDescription.sdp
-        async with self._http.post(self._url, data=offer, headers=self._headers) as answer:
+        async with self._http.post(self._url, data=offer, headers=self._headers, ssl=self._tls) as answer:
             assert answer.status == 201, answer.status
             sdp = await answer.text()
             self.session = str(answer.url.join(answer.url.with_path(answer.headers["Location"])))
@@ -57,7 +59,7 @@ class Publisher:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        async with self._http.delete(self.session, headers=self._headers):
+        async with self._http.delete(self.session, headers=self._headers, ssl=self._tls):
             pass
         await self._http.close()
         await self.connection.close()

@@ -1,0 +1,149 @@
+"""What we listen on, over TLS: RTSP players and WHIP publishers, who trusts whom, and what is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientConnectorCertificateError, ClientSession
+
+from keepsight.streams.base import SinkError, SourceError
+from keepsight.streams.encoder import SharedEncoder
+from keepsight.streams.rtsp import server as rtsp
+from keepsight.streams.sinks import open_sink
+from keepsight.streams.sources import open_source
+from tests.peers.certificates import Certificate, make_certificate
+
+from .filming import eventually, filming
+from .test_rtsp_server import run
+from .test_webrtc_sources import Publisher, Reading
+
+NeedProgram = Callable[[str], str]
+
+
+@pytest.fixture
+async def certificate(need_program: NeedProgram, tmp_path: Path) -> Certificate:
+    return await make_certificate(need_program("openssl"), tmp_path)
+
+
+async def test_ffprobe_and_our_own_source_play_over_tls(
+    need_program: NeedProgram, certificate: Certificate, unused_tcp_port: int
+) -> None:
+    probe, at = need_program("ffprobe"), f"me:secret@127.0.0.1:{unused_tcp_port}/door"
+    asked = ("-v", "error", "-rtsp_transport", "tcp", "-show_streams", "-of", "json")
+    trusting = ("-tls_verify", "1", "-ca_file", str(certificate.certificate))
+    async with open_sink(f"rtsp-server://{at}{certificate.options}") as sink, filming(sink):
+        said = json.loads(await run(probe, *asked, *trusting, f"rtsps://{at}"))
+        async with asyncio.timeout(20), open_source(f"rtsps://{at}") as source:
+            frame = await anext(aiter(source))
+        with pytest.raises(AssertionError, match=r"Invalid data|refused|reset|End of file"):
+            await run(probe, *asked, f"rtsp://{at}")
+    (stream,) = said["streams"]
+    assert (stream["codec_name"], stream["width"], stream["height"]) == ("h264", 160, 120)
+    assert frame.size == (120, 160)
+
+
+def has_tls() -> bool:
+    return any(Path("/usr/lib").glob("*/gio/modules/libgiognutls.so"))
+
+
+async def test_gstreamer_checks_the_certificate_and_plays_over_tls(
+    need_program: NeedProgram, certificate: Certificate, unused_tcp_port: int, tmp_path: Path
+) -> None:
+    launch, at = need_program("gst-launch-1.0"), f"127.0.0.1:{unused_tcp_port}/door"
+    if not has_tls():
+        pytest.skip("glib-networking, which GStreamer's TLS needs, is not installed")
+    # the certificate is its own authority, which GStreamer is told not to check; the name it checks
+    source = f"rtspsrc location=rtsps://{at} protocols=tcp latency=0 tls-validation-flags=bad-identity"
+    chain = (
+        f"{source} ! rtph264depay ! h264parse ! identity eos-after=20 ! filesink location={tmp_path}/x.264"
+    )
+    async with open_sink(f"rtsp-server://{at}{certificate.options}") as sink, filming(sink):
+        with pytest.raises(AssertionError, match="Failed to connect"):
+            await run(launch, "-q", "-e", *chain.replace("=bad-identity", "=validate-all").split())
+        await run(launch, "-q", "-e", *chain.split())
+    assert (tmp_path / "x.264").stat().st_size > 1000
+
+
+async def test_a_player_that_stops_reading_over_tls_is_let_go(
+    certificate: Certificate, unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtsp, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(rtsp, "_MOST_BUFFERED", 5000)
+    encoder, at = SharedEncoder("door"), f"127.0.0.1:{unused_tcp_port}/door"
+    async with (
+        asyncio.timeout(60),
+        open_sink(f"rtsp-server://{at}{certificate.options}", encoder=encoder) as sink,
+        filming(sink, size=(480, 640), noisy=True),
+    ):
+        connected = socket.socket()
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 5000)
+        connected.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connected, ("127.0.0.1", unused_tcp_port))
+        reader, writer = await asyncio.open_connection(
+            sock=connected, ssl=certificate.trusted(), server_hostname="127.0.0.1", limit=5000
+        )
+        url = f"rtsps://{at}"
+        writer.write(f"SETUP {url}/track0 RTSP/1.0\r\nCSeq: 1\r\nTransport: RTP/AVP/TCP\r\n\r\n".encode())
+        said = (await reader.readuntil(b"\r\n\r\n")).decode()
+        session = said.partition("Session: ")[2].partition(";")[0]
+        writer.write(f"PLAY {url} RTSP/1.0\r\nCSeq: 2\r\nSession: {session}\r\n\r\n".encode())
+        await eventually(lambda: encoder.readers == 1)
+        await eventually(lambda: encoder.readers == 0)
+        writer.transport.abort()
+
+
+async def test_a_publisher_comes_over_https_and_one_without_trust_does_not(
+    certificate: Certificate, unused_tcp_port: int
+) -> None:
+    at = f"127.0.0.1:{unused_tcp_port}/door"
+    url, source = f"https://{at}", open_source(f"whip-server://:secret@{at}{certificate.options}")
+    async with asyncio.timeout(30), Reading(source) as reading, ClientSession() as stranger:
+        with pytest.raises(ClientConnectorCertificateError):
+            await stranger.post(url)
+        async with Publisher(url, "secret", certificate.trusted()):
+            (frame,) = await reading.take(1)
+    assert frame.size == (120, 160)
+
+
+async def test_outputs_of_one_port_have_one_certificate(
+    certificate: Certificate, unused_tcp_port: int
+) -> None:
+    at = f"rtsp-server://:{unused_tcp_port}"
+    async with open_sink(f"{at}/one{certificate.options}"), open_sink(f"{at}/two{certificate.options}"):
+        with pytest.raises(SinkError, match="another certificate, or none"):
+            async with open_sink(f"{at}/three"):
+                pass
+
+
+async def test_a_certificate_that_cannot_be_used_is_said(
+    certificate: Certificate, unused_tcp_port: int
+) -> None:
+    at = f"rtsp-server://:{unused_tcp_port}/door"
+    for files, reason in (
+        (f"?cert=nowhere.pem&key={certificate.key}", "nowhere.pem with its key cannot be used: No such file"),
+        (f"?cert={certificate.key}&key={certificate.key}", "with its key cannot be used: "),
+    ):
+        with pytest.raises(SinkError, match=reason) as refused:
+            async with open_sink(f"{at}{files}"):
+                pass
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("scheme", ["rtsp-server", "whip-server"])
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ("?cert=a.pem", "for TLS give both"),
+        ("?cert=&key=", "for TLS give both"),
+        ("?ca=a.pem", "takes no options but"),
+    ],
+)
+def test_half_of_what_tls_needs_is_refused(scheme: str, options: str, reason: str) -> None:
+    opened: Callable[[str], object] = open_sink if scheme == "rtsp-server" else open_source
+    with pytest.raises((SinkError, SourceError), match=reason):
+        opened(f"{scheme}://:8554/door{options}")
