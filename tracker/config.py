@@ -101,6 +101,7 @@ class Stream(_Frozen):
     rules: Annotated[Rules, BeforeValidator(from_file)] = Rules()
     privacy: Annotated[Strings, each(parse_cover)] = ()
     output: Strings = ()
+    record: Path | None = None
 
 
 class RunConfig(Engine, Stream):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from keepsight.streams.base import Commander, Sink, SourceListener, Switched, redact
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
-from keepsight.streams.privacy import parse_cover
+from keepsight.streams.privacy import Cover, parse_cover
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
@@ -86,7 +86,17 @@ def prepare_stream(
             "find what moves by --auto motion, or take commands over -o web://:8080 or -o mqtt://HOST"
         )
     privacy = tuple(parse_cover(text) for text in stream.privacy)
-    return Stream(name, source, sinks, cues, Rulebook(stream.rules), stream.auto, privacy)
+    if stream.record is not None:
+        check_record(name, stream.record, privacy)
+    return Stream(name, source, sinks, cues, Rulebook(stream.rules), stream.auto, privacy, stream.record)
+
+
+def check_record(name: str, folder: Path, privacy: tuple[Cover, ...]) -> None:
+    """Raises ConfigError where a session may not be kept, or not there."""
+    if privacy:
+        raise ConfigError(f"{name}: record keeps the pictures uncovered: leave it out, or privacy")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{name}: record: {folder} is not an empty folder: name a new one")
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:
@@ -132,6 +142,10 @@ def refuse_shared_outputs(deployment: config.Deployment) -> None:
             if lost := next((prompt for prompt in sorted(prompts) if overwrites(file, prompt)), None):
                 raise ConfigError(f"{name}: output {redact(url)} would overwrite the prompts in {lost}")
             taken.add(file)
+        if stream.record is not None:
+            if stream.record.resolve() in taken:
+                raise ConfigError(f"{name}: record {stream.record} is a source or another output")
+            taken.add(stream.record.resolve())
 
 
 def prompt_files(stream: config.Stream) -> set[Path]:

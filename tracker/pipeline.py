@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Protocol, TypeVar
 
 import structlog
@@ -18,8 +19,9 @@ import structlog
 from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError, Switched
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.privacy import Cover
-from keepsight.streams.types import Command, Event, Frame, Refusal, Result, Switch
+from keepsight.streams.types import Command, Event, Frame, Result, Switch
 
+from .endings import closing, ended
 from .looking_ahead import Due, one_ahead
 from .prompts import Cue, check_masks, due
 from .rules import Rulebook
@@ -80,6 +82,7 @@ class Stream:
     rulebook: Rulebook = field(default_factory=Rulebook)
     auto: str = "off"
     privacy: tuple[Cover, ...] = ()
+    record: Path | None = None
 
     @property
     def commanders(self) -> tuple[Commander, ...]:
@@ -164,8 +167,8 @@ async def results(
         except SourceError as error:
             fault = error
         if last is not None and session is not None:
-            told = replace(last, events=(), applied=(), refusals=(), closing=True) if source.live else last
-            yield _ended(told, session, () if stop.is_set() else cues)
+            told = closing(last) if source.live else last
+            yield ended(told, session.finish(last.frame), () if stop.is_set() else cues)
     if fault is not None:
         raise fault
 
@@ -186,12 +189,6 @@ async def _next(coming: AsyncGenerator[Frame], stop: asyncio.Event) -> Frame | N
 async def _begin(frame: Frame, start: Start, cues: Sequence[Cue], stop: asyncio.Event) -> Session | None:
     check_masks(cues, frame.size)
     return await unless(stop, start(frame))
-
-
-def _ended(last: Result, session: Session, never: Sequence[Cue]) -> Result:
-    """The last result, or its closing, with what the end adds; `never`: the cues whose frame did not come."""
-    missed = tuple(Refusal(cue.command, f"the stream ended before frame {cue.frame}") for cue in never)
-    return replace(last, events=last.events + session.finish(last.frame), refusals=last.refusals + missed)
 
 
 @asynccontextmanager

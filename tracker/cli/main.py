@@ -17,6 +17,7 @@ from .demo import demo
 from .evaluate import EvalCommand, evaluate
 from .export import export
 from .models import models
+from .replay import replay
 from .run import EXAMPLES, run
 from .schema import schema
 from .segment import EXAMPLES as SEGMENT_EXAMPLES
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command(epilog=EXAMPLES)(run)
+app.command()(replay)
 app.command(epilog=SEGMENT_EXAMPLES)(segment)
 app.command()(models)
 app.command()(check)

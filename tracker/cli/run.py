@@ -64,6 +64,9 @@ OFFLINE = typer.Option(
     help="A recording as a whole: prompts and corrections on any frame, tracked forwards and backwards; "
     "outputs are files, without events",
 )
+RECORD = typer.Option(
+    metavar="DIR", help="Keep the frames that are tracked, and the commands, for `keepsight replay DIR`"
+)
 CONFIG = typer.Option(metavar="FILE.yaml", help="All of this from a file")
 
 
@@ -86,6 +89,7 @@ def run(
     size: Annotated[int | None, SIZE] = None,
     max_objects: Annotated[int | None, MAX_OBJECTS] = None,
     offline: Annotated[bool, OFFLINE] = False,
+    record: Annotated[Path | None, RECORD] = None,
     config: Annotated[Path | None, CONFIG] = None,
 ) -> int:
     """Track what you show on a stream, and send masks, identities and events where you say."""
@@ -95,7 +99,7 @@ def run(
     from .running import run_streams, tell
 
     watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
-    played = typed(realtime=realtime, loop=loop, privacy=privacy)
+    played = typed(realtime=realtime, loop=loop, privacy=privacy, record=record)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
     if offline:

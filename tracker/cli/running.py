@@ -71,13 +71,15 @@ class SharedModel:
     async def session(self, stream: Stream, max_objects: int) -> Session:
         """A fold of a stream, with room for so many objects."""
         if self._loading is None:
-            self._loading = asyncio.create_task(self._threads.tracker.run(_load, self._engine))
+            self._loading = asyncio.create_task(self._threads.tracker.run(load, self._engine))
         model, settings = await asyncio.shield(self._loading)
         from ..session import TrackerSession
 
         await self._threads.share_cores()
         rewinds = bool(stream.commanders)
         session: Session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
+        if stream.record is not None:
+            session = await self._taped(session, stream, stream.record, max_objects)
         if stream.auto != "off":
             from ..seeding import MotionSession
 
@@ -87,8 +89,16 @@ class SharedModel:
             session = PrivateSession(session, stream.privacy, self._threads.tracker.run)
         return session
 
+    async def _taped(self, session: Session, stream: Stream, folder: Path, max_objects: int) -> Session:
+        from ..tape import TapeWriter, header_of
+        from ..taping import TapedSession
 
-def _load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
+        header = await self._threads.tracker.run(header_of, stream, self._engine, max_objects)
+        tape = TapeWriter(folder, header)
+        return TapedSession(session, tape, stream.rulebook, self._threads.encoder.run)
+
+
+def load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
     """In the model's thread, since importing torch takes seconds and the streams are open by now."""
     from ..build import calibrated, load_predictor
     from ..settings import TrackerSettings
