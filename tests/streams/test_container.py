@@ -213,6 +213,12 @@ async def test_a_video_whose_pictures_are_all_broken_is_refused(make_clip: MakeC
     assert await refusal(clip) == f"{clip}: no picture in it can be decoded"
 
 
+async def test_a_video_in_a_codec_that_nobody_knows_is_refused(make_clip: MakeClip) -> None:
+    clip = make_clip()
+    clip.write_bytes(clip.read_bytes().replace(b"avc1", b"zzz1"))
+    assert (await refusal(clip)).startswith(f"{clip}: there is no decoder for its video")
+
+
 async def test_a_file_with_sound_only_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "song.mp4"
     with av.open(str(path), "w") as container:
