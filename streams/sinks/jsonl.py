@@ -11,7 +11,10 @@ from .writer import claim
 
 
 class JsonLinesWriter:
-    """A `Writer` of one `messages.ResultLine` a line to `path`, each handed to the system before the next."""
+    """A `Writer` of one `messages.ResultLine` a line to `path`, each handed to the system before the next.
+
+    The first takes the place of what an earlier run wrote.
+    """
 
     writes_events = True
 
@@ -21,10 +24,10 @@ class JsonLinesWriter:
 
     def open(self) -> None:
         claim(self._path)
-        self._file = self._path.open("wb")
 
     def write(self, result: Result) -> None:
-        assert self._file is not None
+        if self._file is None:
+            self._file = self._path.open("wb")
         self._file.write(result_line(result).model_dump_json().encode() + b"\n")
         self._file.flush()
 

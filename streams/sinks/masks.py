@@ -23,8 +23,8 @@ _COMPRESSION = 3  # maps of ids are nearly constant: more costs time and saves l
 class MasksWriter:
     """A `Writer` of `folder`/00000.png and so on, numbered by frame index, in the frame's own size.
 
-    Opening removes the numbered PNGs of an earlier run, which carry our mark, so that runs never mix.
-    Where there are numbered PNGs of anyone else, such as annotations or the frames themselves, it raises
+    The first takes the place of all those of an earlier run, which carry our mark, so that runs never mix.
+    Where there are numbered PNGs of anyone else, such as annotations or the frames themselves, opening raises
     SinkError and touches nothing.
     """
 
@@ -32,15 +32,14 @@ class MasksWriter:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._earlier: list[Path] = []
 
     def open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
-        earlier = [path for path in self._folder.glob("*.png") if path.stem.isdecimal()]
-        for path in earlier:
+        self._earlier = [path for path in self._folder.glob("*.png") if path.stem.isdecimal()]
+        for path in self._earlier:
             if not is_ours(path):
                 raise SinkError(f"masks:{path} was not written by Keepsight: name another folder")
-        for path in earlier:
-            path.unlink()
         probe = self._folder / ".keepsight"
         probe.touch()
         probe.unlink()
@@ -50,6 +49,8 @@ class MasksWriter:
             ids = indexed_map(result.tracks, result.frame.size)
         except ValueError as error:
             raise SinkError(f"masks:{self._folder}: {error}") from error
+        while self._earlier:
+            self._earlier.pop().unlink(missing_ok=True)
         (self._folder / f"{result.frame.index:05}.png").write_bytes(encode_png(ids))
 
     def close(self) -> None:

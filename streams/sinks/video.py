@@ -38,18 +38,20 @@ class VideoWriter:
 
     The video has the first frame's size, made even by repeating the last row or column (4:2:0 needs it);
     frames of another size are scaled to it. It starts at 0 and keeps the frames' own intervals; a frame that
-    is not later than the one before it is shown one tick after it. Without any frame no file is left.
+    is not later than the one before it is shown one tick after it. Without any frame no file is left
+    but one that was there before.
     """
 
     writes_events = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._new = False
         self._encoding: _Encoding | None = None
         self._last_boxes: Mapping[int, Box] = {}
 
     def open(self) -> None:
-        claim(self._path)
+        self._new = claim(self._path)
 
     def write(self, result: Result) -> None:
         self._last_boxes = seen(self._last_boxes, result.tracks)
@@ -59,10 +61,10 @@ class VideoWriter:
         self._encoding.write(picture, result.frame.time)
 
     def close(self) -> None:
-        if self._encoding is None:
-            self._path.unlink(missing_ok=True)
-        else:
+        if self._encoding is not None:
             self._encoding.close()
+        elif self._new:
+            self._path.unlink(missing_ok=True)
 
 
 class _Encoding:

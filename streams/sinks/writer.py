@@ -89,10 +89,15 @@ class WriterSink:
             raise SinkError(f"{self._url}: cannot be written: {_reason(error)}") from error
 
 
-def claim(path: Path) -> None:
-    """Make `path`, with its folders, an empty file; what it held is gone. OSError where that cannot be."""
+def claim(path: Path) -> bool:
+    """Find out that `path` can be written, its folders made; whether it is new. OSError where it cannot be.
+
+    What it holds stays until there is a result to take its place: a run that cannot begin destroys nothing.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.open("wb").close()
+    new = not path.exists()
+    path.open("ab").close()
+    return new
 
 
 def _reason(error: OSError | av.FFmpegError) -> str:

@@ -35,6 +35,10 @@ def files_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.rglob("*") if path.is_file())
 
 
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
 async def write_all(url: str, results: list[Result]) -> None:
     async with open_sink(url) as sink:
         for made in results:
@@ -101,6 +105,14 @@ async def test_an_existing_file_is_overwritten(tmp_path: Path) -> None:
     (tmp_path / "out.jsonl").write_text("of an older run\n" * 100)
     await write_all(f"{tmp_path}/out.jsonl", [result(0)])
     assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("url", URLS)
+async def test_what_an_earlier_run_wrote_stays_until_there_is_a_result(tmp_path: Path, url: str) -> None:
+    await write_all(at(tmp_path, url), [result(0), result(1)])
+    before = contents(tmp_path)
+    await write_all(at(tmp_path, url), [])
+    assert contents(tmp_path) == before != {}
 
 
 async def test_masks_are_indexed_pngs_named_by_frame_index_in_the_frames_size(tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
     assert "no such sink; there are FILE.mp4" in done.complaint
 
 
+def test_what_cannot_be_meant_costs_no_earlier_result(track: Keepsight, tmp_path: Path) -> None:
+    outputs = ("-o", "x.mp4", "-o", "x.jsonl", "-o", "masks:m")
+    assert track(SCENE, *outputs).code == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    assert len(before) == 8
+    assert track(SCENE, *outputs, "--device", "cuda:99").code == 2
+    assert track(f"{SCENE}&live=1", *outputs, "--device", "cuda:99").code == 2
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
 def test_a_mask_of_another_size_than_the_frames_is_refused(keepsight: Keepsight, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "mask.png"), np.eye(50, dtype=np.uint8))
     done = keepsight("run", SCENE, "--model", "test", "--prompt-mask", "mask.png", "-o", "x.jsonl")
