@@ -103,7 +103,7 @@ class ContainerSource(ThreadedSource):
             kinds = ", ".join(sorted({stream.type for stream in container.streams}))
             raise SourceError(f"{self.url}: no video in it" + (f", only {kinds}" if kinds else ""))
         stream = container.streams.video[0]
-        # None where FFmpeg has no decoder. (PyAV's stubs do not know; and what the codec is PyAV tells nobody.)
+        # None where FFmpeg has no decoder (the stubs do not know); which codec it is PyAV does not tell
         if cast(object, stream.codec_context) is None:
             raise SourceError(f"{self.url}: there is no decoder for its video: send it as H.264, for example")
         stream.thread_type = (
