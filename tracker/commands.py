@@ -23,6 +23,8 @@ from .state import TrackerState, TrackRecord
 
 MAX_PENDING = 1024
 """How many commands may wait for a frame that has not come; more are refused."""
+MOST_AHEAD = 600
+"""How many frames ahead a command may name one, 20 s at 30 frames/s: beyond that it means another run's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +85,7 @@ def _apply(plan: Plan, command: Command, frame: Frame) -> Plan:
     """The plan with one more command carried out. Raises ValueError with the reason if it cannot be."""
     match command:
         case Prompt() | Correct() if _is_early(command, frame):
-            return _wait(plan, command)
+            return _wait(plan, command, frame)
         case Prompt():
             object_id = plan.next_id if command.object_id is None else command.object_id
             return _applied(_prompt(plan, command, frame), command, frame, object_id)
@@ -104,7 +106,13 @@ def _refuse(plan: Plan, reason: str, *commands: Command) -> Plan:
     return replace(plan, refusals=(*plan.refusals, *(Refusal(command, reason) for command in commands)))
 
 
-def _wait(plan: Plan, command: Prompt | Correct) -> Plan:
+def _wait(plan: Plan, command: Prompt | Correct, frame: Frame) -> Plan:
+    epoch, index = command.frame_ref or frame.ref
+    if epoch > frame.epoch or index - frame.index > MOST_AHEAD:
+        raise ValueError(
+            f"frame {epoch}/{index} is not near the present one, {frame.epoch}/{frame.index}: name one that "
+            f"was seen, or is at most {MOST_AHEAD} ahead"
+        )
     if len(plan.pending) >= MAX_PENDING:
         raise ValueError(f"{MAX_PENDING} commands are already waiting for frames that have not come")
     return replace(plan, pending=(*plan.pending, command))

@@ -81,6 +81,13 @@ class Recent:
         while len(self.frames) > FRAMES or (self.nbytes > BYTES and len(self.frames) > 1):
             self.nbytes -= self.frames.popleft().nbytes
 
+    def found(self, past: Past, state: TrackerState) -> None:
+        """Keep what was found in a frame when it was stepped again, too: it is what users see of it now."""
+        place = next(place for place, one in enumerate(self.frames) if one.frame.ref == past.frame.ref)
+        known = self.frames[place]
+        self.frames[place] = replace(known, logits={**known.logits, **_logits(state)})
+        self.nbytes += self.frames[place].nbytes - known.nbytes
+
     def named(self, ref: FrameRef | None) -> Past | None:
         """The frame of that name, or where it was dropped the next one; None if it is older than these."""
         if ref is None or not self.frames or ref < self.frames[0].frame.ref:
@@ -123,23 +130,52 @@ def rewind(
     began after, is left to the present frame. The old state is given up.
     """
     aimed = _aimed(model, state, recent, commands)
-    if not aimed:
-        return Rewound(state, tuple(commands))
-    first = min(past.frame.ref for _, past in aimed)
-    side, slots = _side(model, state, recent, [command for command, _ in aimed], first)
+    done = Rewound(state, tuple(one for one in commands if not any(one is command for command, _ in aimed)))
+    for group in _by_first_frame(aimed):
+        done = _again(model, done, recent, group, settings)
+    return done
+
+
+def _by_first_frame(aimed: Sequence[tuple[Pointing, Past]]) -> list[list[tuple[Pointing, Past]]]:
+    """The commands of those objects together that are gone back to the same frame for, the earliest first."""
+    first: dict[int | None, FrameRef] = {}
+    for command, past in aimed:
+        first[command.object_id] = min(first.get(command.object_id, past.frame.ref), past.frame.ref)
+    groups: dict[FrameRef, list[tuple[Pointing, Past]]] = {}
+    for command, past in aimed:
+        since = past.frame.ref if command.object_id is None else first[command.object_id]
+        groups.setdefault(since, []).append((command, past))
+    return [groups[since] for since in sorted(groups)]
+
+
+def _again(
+    model: VideoPredictor,
+    done: Rewound,
+    recent: Recent,
+    aimed: Sequence[tuple[Pointing, Past]],
+    settings: TrackerSettings,
+) -> Rewound:
+    """Track the objects of some commands again, from the first frame that is pointed at to the last."""
+    side, slots = _side(model, done.state, recent, aimed)
     applied: list[Applied] = []
     refusals: list[Refusal] = []
     events: list[Event] = []
     for past in _way(recent, [past for _, past in aimed]):
-        asks = [command for command, target in aimed if target is past]
+        asks = [command for command, target in aimed if target.frame.ref == past.frame.ref]
         side, result = step(
             model, side, past.frame, asks, replace(settings, noise=0.0), _encoded(model, past)
         )
+        recent.found(past, side)
         applied += result.applied
         refusals += result.refusals
         events += (event for event in result.events if event.object_id not in slots)
-    later = tuple(command for command in commands if not any(command is one for one, _ in aimed))
-    return Rewound(_joined(model, state, side, slots), later, tuple(applied), tuple(refusals), tuple(events))
+    return replace(
+        done,
+        state=_joined(model, done.state, side, slots),
+        applied=(*done.applied, *applied),
+        refusals=(*done.refusals, *refusals),
+        events=(*done.events, *events),
+    )
 
 
 def _aimed(
@@ -206,19 +242,23 @@ def _encoded(model: VideoPredictor, past: Past) -> Encoded:
 
 @torch.inference_mode()
 def _side(
-    model: VideoPredictor, state: TrackerState, recent: Recent, commands: Sequence[Pointing], since: FrameRef
+    model: VideoPredictor, state: TrackerState, recent: Recent, aimed: Sequence[tuple[Pointing, Past]]
 ) -> tuple[TrackerState, dict[int, int]]:
-    """A state of the known objects that are to be corrected, as they were before frame `since`, with room for
-    the new ones; and the slots of the former in the state they come from, by id."""
-    named = {command.object_id for command in commands}
+    """A state of the known objects that are to be corrected, as they were in the first of the frames, with
+    room for the new ones; and the slots of the former in the state they come from, by id."""
+    named = {command.object_id for command, _ in aimed}
     held = {record.object_id: (slot, record) for slot, record in _held(state) if record.object_id in named}
-    room = min(state.slots.count(None), len(commands))
+    room = min(state.slots.count(None), len(aimed))
     blank = TrackerState(slots=(None,) * max(room, 1), next_id=state.next_id)
     if not held:
         return blank, {}
     assert state.memory is not None
-    before = max((past for past in recent.frames if past.frame.ref < since), key=_ref, default=None)
-    rows = [_as_of(copied(state.memory, slot), name, since[1], before) for name, (slot, _) in held.items()]
+    since = min((past for _, past in aimed), key=_ref)
+    before = max((past for past in recent.frames if _ref(past) < _ref(since)), key=_ref, default=since)
+    rows = [
+        _as_of(copied(state.memory, slot), model.layout.conditioning, since, _logits_of(name, since, before))
+        for name, (slot, _) in held.items()
+    ]
     free = empty(room, model.layout, model.memory_shape(recent.frames[-1].pixels.shape[:2]), rows[0].features)
     side = replace(
         blank,
@@ -233,12 +273,21 @@ def _ref(past: Past) -> FrameRef:
     return past.frame.ref
 
 
-def _as_of(row: Memory, object_id: int, index: int, before: Past | None) -> Memory:
-    """A row without what was written from frame `index` on, and with the mask of the frame before it."""
+def _logits_of(object_id: int, *frames: Past) -> Tensor | None:
+    """Those of an object in the first of the frames that it is known in."""
+    return next((past.logits[object_id] for past in frames if object_id in past.logits), None)
+
+
+def _as_of(row: Memory, conditioning: int, since: Past, seen: Tensor | None) -> Memory:
+    """A row without what was written from a frame on, but for what it was shown by on this very frame, which
+    is what a correction of it corrects; and with the mask that was seen there."""
+    index = since.frame.index
+    shown = row.written[:, :conditioning] == index
     row.written[row.written >= index] = EMPTY
     row.pointed[row.pointed >= index] = EMPTY
-    known = before.logits.get(object_id) if before is not None else None
-    row.logits.copy_(row.logits.new_tensor(NO_OBJECT_LOGIT) if known is None else known)
+    row.written[:, :conditioning][shown] = index
+    row.pointed[:, :conditioning][shown] = index
+    row.logits.copy_(row.logits.new_tensor(NO_OBJECT_LOGIT) if seen is None else seen)
     return row
 
 

@@ -96,6 +96,17 @@ def test_a_prompt_for_a_frame_of_a_broken_connection_waits_no_longer():
     assert ids(result) == [1]
 
 
+def test_a_frame_of_another_run_is_not_waited_for():
+    """A client that outlives a restart names frames that come in hours, or never."""
+    far, later = (Prompt(box=(0, 0, 0.1, 0.1), frame_ref=ref) for ref in ((0, 100_000), (1, 3)))
+    state, result = step(ColourPredictor(), initial(1), red_and_green(0), [far, later])
+    assert state.pending == ()
+    assert reasons(result) == [
+        f"frame {name} is not near the present one, 0/0: name one that was seen, or is at most 600 ahead"
+        for name in ("0/100000", "1/3")
+    ]
+
+
 def test_waiting_commands_are_bounded():
     early = Prompt(box=(0, 0, 0.1, 0.1), frame_ref=(0, 5))
     state, result = step(ColourPredictor(), initial(1), red_and_green(0), [early] * 1025)

@@ -167,7 +167,7 @@ async def test_a_command_waits_for_the_frame_that_it_names(tmp_path: Path) -> No
             await asker.ask("prompt", {"request_id": "later", "frame_ref": there, **ON_RED})
             done = await asker.answer("later")
             assert at_or_after(there, done["applied"])
-            never = {"epoch": 7, "index": 0}
+            never = {"epoch": 0, "index": done["applied"]["index"] + 590}
             await asker.ask("prompt", {"request_id": "never", "frame_ref": never, **ON_GREEN})
             await asker.ask("reset", {"request_id": "reset"})
             assert (await asker.answer("never"))["error"] == "everything was reset before the frame came"

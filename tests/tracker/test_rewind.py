@@ -8,13 +8,17 @@ from contextlib import asynccontextmanager
 import numpy as np
 import pytest
 
+from keepsight.streams.sources import SyntheticSource
 from keepsight.streams.types import Applied, Command, Correct, Forget, Frame, Prompt, Result
 from keepsight.tracker import rewind
+from keepsight.tracker.api import load
 from keepsight.tracker.engine import model_threads
 from keepsight.tracker.rewind import BETWEEN, Recent
+from keepsight.tracker.seeding import iou
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
+from keepsight.tracker.transforms import tight_box
 
 from .fakes import GREEN, RED, ColourPredictor, a_frame, ids
 
@@ -87,6 +91,41 @@ async def test_a_correction_of_a_past_frame_moves_the_object_and_leaves_the_othe
     assert results[9].applied == (Applied(mended, (0, 9), 1),)
     boxes = [[track.box for track in result.tracks] for result in results[9:]]
     assert all(one == other for one, other in boxes)
+
+
+async def test_a_second_click_on_the_same_past_frame_corrects_what_the_first_one_found() -> None:
+    """As on a page where frames come slowly: a box, then a click beside it, on the one picture there is."""
+    source = SyntheticSource("test://?objects=1&frames=12&size=320x180")
+    truth = [source.truth(index) == 1 for index in range(12)]
+    shown = Prompt(object_id=1, box=tight_box(truth[2]), frame_ref=(0, 2))
+    beside = Correct(object_id=1, points=((0.02, 0.98),), labels=(False,), frame_ref=(0, 2))
+    async with model_threads() as threads, source:
+        fold = TrackerSession(threads, load("nano").model, 4, TrackerSettings(), rewinds=True)
+        commands = {6: [shown], 8: [beside]}
+        results = [await fold.step(frame, commands.get(frame.index, [])) async for frame in source]
+    for result in results[6:]:
+        (track,) = result.tracks
+        assert track.state in {"tentative", "tracked"}
+        assert iou(track.mask, truth[result.frame.index]) > 0.4, (
+            "a bound on nano, not on what is gone back to"
+        )
+
+
+async def test_corrections_of_several_objects_each_go_back_to_their_own_frame() -> None:
+    """Object 2 was shown after the frame that object 1 is corrected on, and keeps what it was shown by."""
+    blue = Prompt(object_id=2, box=(0.84, 0.02, 0.98, 0.23))
+
+    def scene(index: int) -> Frame:
+        return a_frame(index, (RED, 4 * index, 20, 16), (GREEN, 80, 0, 16))
+
+    shown = Prompt(object_id=1, points=((0.05, 0.5),), labels=(True,))
+    first = Correct(object_id=1, points=((0.25, 0.5),), labels=(True,), frame_ref=(0, 4))
+    second = Correct(object_id=2, points=((0.05, 0.9),), labels=(False,), frame_ref=(0, 9))
+    async with session(ColourPredictor()) as fold:
+        commands = {0: [shown], 6: [blue], 11: [first, second]}
+        results = [await fold.step(scene(index), commands.get(index, [])) for index in range(14)]
+    assert [left_edges(result) for result in results[11:]] == [[44, 80], [48, 80], [52, 80]]
+    assert [one.object_id for one in results[11].applied] == [1, 2]
 
 
 async def test_a_frame_that_was_dropped_is_the_next_one_and_one_that_is_too_old_is_the_present_one() -> None:
