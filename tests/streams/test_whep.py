@@ -240,7 +240,9 @@ async def test_a_browser_plays_and_knows_the_frame_of_each_picture() -> None:
     assert {tuple(one["size"]) for one in shown} == {(160, 120)}
     known = [one for one in shown if one["frame"]]
     assert len(known) >= len(shown) - 2  # of the first one is told after it
-    for one in known:
+    drawn = [one for one in known if one["grey"][1] > 10]  # no picture is so dark: it was not drawn in time
+    assert len(drawn) >= len(known) - 2
+    for one in drawn:
         assert one["grey"][1] == pytest.approx(Brightness.of(one["frame"]["index"]), abs=6)
 
 
