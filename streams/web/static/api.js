@@ -7,13 +7,14 @@ export class Refused extends Error {
   }
 }
 
-async function post(path, message) {
+async function call(method, path, message) {
   let answer;
   try {
     answer = await fetch(path, {
-      method: "POST",
-      headers: { "Content-Type": "application/json" },
-      body: JSON.stringify(message),
+      method,
+      cache: "no-store",
+      headers: message && { "Content-Type": "application/json" },
+      body: message && JSON.stringify(message),
     });
   } catch {
     throw new Refused(0, "the server cannot be reached");
@@ -24,10 +25,14 @@ async function post(path, message) {
 }
 
 /** What became of a command; raises `Refused` with the reason. */
-export const ask = (camera, command, message) => post(`/api/cameras/${camera}/${command}`, message);
+export const ask = (camera, command, message) => call("POST", `/api/cameras/${camera}/${command}`, message);
 
-export const login = (password) => post("/api/login", { password });
-export const logout = () => post("/api/logout", {});
+/** What a camera is watched for, and other things to watch it for. */
+export const rulesOf = (camera) => call("GET", `/api/cameras/${camera}/rules`);
+export const watchFor = (camera, rules) => call("PUT", `/api/cameras/${camera}/rules`, rules);
+
+export const login = (password) => call("POST", "/api/login", { password });
+export const logout = () => call("POST", "/api/logout", {});
 
 /** Whether we are let in. */
 export async function admitted() {

@@ -4,6 +4,7 @@ import { admitted, ask, login, logout, Refused } from "./api.js";
 import { $, colourOf, nameOf, say, toast } from "./dom.js";
 import { Events, Tracks } from "./lists.js";
 import { Live } from "./live.js";
+import { Rules } from "./rules.js";
 import { Stage } from "./stage.js";
 import { stateOf, Tiles } from "./tiles.js";
 import { Whep } from "./whep.js";
@@ -12,9 +13,11 @@ const AGAIN = 30000; // milliseconds after which WebRTC is tried again
 const KEPT = 200; // messages about frames that wait for their video frame
 
 const live = new Live(), stage = new Stage(), tracks = new Tracks(), events = new Events(), tiles = new Tiles();
+const rules = new Rules(stage);
 const wish = new URLSearchParams(location.search);
 let cameras = [];
 let large = null; // the name of the large camera
+let run = null; // which run of it: after another begin, frames count from 0
 let video = null; // its WebRTC session, where it has one
 let told = new Map(); // what is in frames that WebRTC shows, by name
 let newest = null; // the newest message of the large camera
@@ -31,6 +34,8 @@ live.addEventListener("closed", async ({ detail }) => {
 });
 live.addEventListener("cameras", ({ detail }) => {
   cameras = detail;
+  const now = cameras.find(({ name }) => name === large);
+  if (now && now.run !== run) show(large);
   if (!cameras.some(({ name }) => name === large)) choose(cameras.find(({ name }) => name === location.hash.slice(1))?.name ?? cameras[0]?.name);
   tiles.update(cameras, large);
   watch();
@@ -59,6 +64,7 @@ function take(message) {
     shown(message);
   }
   tracks.update(large, message.frames.tracks, stage.selected);
+  rules.update(message.frames.watched);
   if (stage.selected && !message.frames.tracks.some(({ object_id }) => object_id === stage.selected)) select(null);
   document.title = message.frames.tracks.length ? `(${message.frames.tracks.length}) ${large} · Keepsight` : `${large} · Keepsight`;
 }
@@ -113,8 +119,13 @@ const key = ({ epoch, index }) => `${epoch}/${index}`;
 // Which camera is large, and how it is shown.
 
 function choose(name) {
-  if (!name || name === large) return;
+  if (name && name !== large) show(name);
+}
+
+/** Begin to show a camera; nothing is known of it yet. */
+function show(name) {
   large = name;
+  run = cameras.find((camera) => camera.name === name)?.run ?? null;
   if (location.hash.slice(1) !== name) history.replaceState(null, "", `#${name}`);
   stage.clear();
   told = new Map();
@@ -125,6 +136,7 @@ function choose(name) {
   say($("camera-name"), name);
   $("picture").setAttribute("aria-label", `Live picture of ${name}. Click on a thing to track it.`);
   veil("Waiting for the first picture");
+  rules.load(name);
   stopVideo();
   tiles.update(cameras, large);
   watch();
@@ -168,6 +180,13 @@ document.addEventListener("visibilitychange", () => {
 window.addEventListener("pagehide", stopVideo);
 window.addEventListener("hashchange", () => choose(location.hash.slice(1)));
 tiles.addEventListener("choose", ({ detail }) => choose(detail));
+
+rules.addEventListener("refused", askPassword);
+rules.addEventListener("drawing", ({ detail: words }) => {
+  if (words && stage.selected !== null) select(null);
+  for (const part of document.querySelectorAll(".pointing")) part.hidden = words !== null;
+  say($("hint"), words ?? hint());
+});
 
 // What clicks mean.
 
@@ -242,6 +261,7 @@ function hint() {
 }
 
 function tool(name) {
+  rules.stop();
   stage.tool = name;
   $("picture").dataset.tool = name;
   for (const button of document.querySelectorAll("[data-tool]:not(canvas)")) {
@@ -269,10 +289,12 @@ document.addEventListener("keydown", (event) => {
   const names = cameras.map(({ name }) => name);
   const after = (list, one) => list[(list.indexOf(one) + 1) % list.length];
   switch (event.key.toLowerCase()) {
-    case "escape": select(null); tool("point"); break;
+    case "escape": rules.drawing ? rules.stop() : (select(null), tool("point")); break;
     case "n": if (ids.length) select(after(ids, stage.selected)); break;
     case "delete": case "backspace": if (stage.selected !== null) forget(stage.selected); break;
     case "c": if (names.length > 1) choose(after(names, large)); break;
+    case "z": rules.draw("zone"); break;
+    case "l": rules.draw("line"); break;
     case "t": tool("point"); break;
     case "b": tool("box"); break;
     case "x": tool("remove"); break;

@@ -21,6 +21,8 @@ export class Stage extends EventTarget {
   outlines = {};
   selected = null;
   tool = "point";
+  touched = false; // by a finger, when it was pointed at last
+  shape = null; // a zone or line that is drawn
 
   constructor() {
     super();
@@ -29,7 +31,7 @@ export class Stage extends EventTarget {
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerup", (event) => this.#release(event));
     canvas.addEventListener("pointercancel", () => this.#cancel());
-    canvas.addEventListener("pointerleave", () => this.#point(null));
+    canvas.addEventListener("pointerleave", () => { this.#point(null); this.shape?.leave(); });
     canvas.addEventListener("contextmenu", (event) => this.#down && event.preventDefault());
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.#cross = this.#corner = null; this.redraw(); });
@@ -89,6 +91,13 @@ export class Stage extends EventTarget {
     return hits.sort((one, other) => area(one) - area(other))[0]?.object_id ?? null;
   }
 
+  /** Draw a shape: until this is called with null, clicks put its corners. Tells `shape` at each change. */
+  draw(shape) {
+    this.shape = shape;
+    this.#picture.dataset.tool = shape ? "shape" : this.tool;
+    this.#cancel();
+  }
+
   redraw() {
     if (this.#drawing) return;
     this.#drawing = true;
@@ -105,11 +114,14 @@ export class Stage extends EventTarget {
     if (event.button !== 0 || !this.frame) return;
     this.#cross = this.#corner = null;
     this.#picture.setPointerCapture(event.pointerId);
+    this.touched = event.pointerType === "touch";
+    if (this.shape) return this.#corners(() => this.shape.press(this.#place(event), this.#far(event.pointerType)));
     this.#down = { point: this.#place(event), frame: this.frame, x: event.clientX, y: event.clientY, at: performance.now() };
   }
 
   #move(event) {
     const point = this.#place(event);
+    if (this.shape) return this.#corners(() => this.shape.move(point), this.shape.held);
     if (!this.#down) return this.#point(point);
     const far = Math.hypot(event.clientX - this.#down.x, event.clientY - this.#down.y) > DRAG;
     const draws = this.tool === "box" || event.pointerType === "mouse";
@@ -121,6 +133,7 @@ export class Stage extends EventTarget {
   }
 
   #release(event) {
+    if (this.shape) return this.#corners(() => this.shape.release());
     if (!this.#down) return;
     const down = this.#down, box = this.#box;
     const frame = box && !this.held ? this.frame : down.frame;
@@ -129,7 +142,20 @@ export class Stage extends EventTarget {
     else if (this.tool !== "box") this.#click(down.point, frame, event.shiftKey || this.tool === "remove");
   }
 
+  #corners(change, tell = true) {
+    change();
+    this.redraw();
+    if (tell) this.#tell("shape");
+  }
+
+  /** Distances on the screen, in what a finger or a mouse may be off. */
+  #far(pointer) {
+    const bounds = this.#picture.getBoundingClientRect(), reach = pointer === "mouse" ? 12 : 24;
+    return ([x0, y0], [x1, y1]) => Math.hypot((x1 - x0) * bounds.width, (y1 - y0) * bounds.height) / reach;
+  }
+
   #cancel() {
+    this.shape?.release();
     this.#down = this.#box = null;
     this.redraw();
   }
@@ -153,13 +179,17 @@ export class Stage extends EventTarget {
     if (moves[event.key]) {
       const [x, y] = this.#cross ?? [0.5, 0.5], [dx, dy] = moves[event.key];
       this.#cross = [clamp(x + dx), clamp(y + dy)];
+      this.shape?.move(this.#cross);
     } else if ((event.key === "Enter" || event.key === " ") && this.frame) {
       if (!this.#cross) this.#cross = [0.5, 0.5];
-      else if (this.#corner) {
+      else if (this.shape) {
+        this.#corners(() => { this.shape.press(this.#cross, this.#far("mouse")); this.shape.release(); });
+      } else if (this.#corner) {
         this.#tell("box", { box: spanned(this.#corner, this.#cross), frame: this.frame });
         this.#corner = null;
       } else this.#click(this.#cross, this.frame, event.shiftKey || this.tool === "remove");
-    } else if (event.key.toLowerCase() === "b" && this.#cross) this.#corner = this.#cross;
+    } else if (event.key === "Backspace" && this.shape) this.#corners(() => this.shape.undo());
+    else if (event.key.toLowerCase() === "b" && this.#cross && !this.shape) this.#corner = this.#cross;
     else if (event.key === "Escape" && (this.#cross || this.#box)) {
       this.#cross = this.#corner = null;
       this.#cancel();
@@ -189,6 +219,7 @@ export class Stage extends EventTarget {
     const at = ([x, y]) => [x * width, y * height];
     for (const { point, negative } of this.#dots) dot(pen, ...at(point), ratio, negative);
     if (this.#cross) cross(pen, ...at(this.#cross), ratio);
+    this.shape?.draw(pen, at, ratio);
     const box = this.#box ?? (this.#corner && this.#cross && spanned(this.#corner, this.#cross));
     if (box) rectangle(pen, at(box.slice(0, 2)), at(box.slice(2)), ratio);
   }
