@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Box, Frame, Image, Mask, Result, State, Track, Watched
+from .trails import Pasts
+from .types import Box, Frame, Image, Mask, Point, Result, State, Track, Watched
 
 Colour = tuple[int, int, int]
 PixelBox = tuple[int, int, int, int]
-LastBoxes = Mapping[int, Box]
-"""Where each object was when it was last seen, by object id."""
 
 _BASE_COLOURS: tuple[Colour, ...] = (
     (86, 180, 233),  # sky blue
@@ -49,12 +48,13 @@ def colour_of(object_id: int) -> Colour:
     return red, green, blue
 
 
-def overlay(result: Result, last_boxes: LastBoxes) -> Image:
+def overlay(result: Result, pasts: Pasts) -> Image:
     """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it, if the result says so.
 
-    A visible object gets a translucent fill, an outline and a tag; one that is hidden or lost a dashed box
-    and a grey tag, where `last_boxes` says it was last. Zones and lines that are watched lie under them, with
-    their counts; a line's arrows point to the sides that are watched. Sizes follow the frame's height.
+    A visible object gets a translucent fill, an outline, a tag, and its way of the last seconds; one that is
+    hidden or lost a dashed box and a grey tag, where `pasts` says it was last. Zones and lines that are
+    watched lie under them, with their counts; a line's arrows point to the sides that are watched. Sizes
+    follow the frame's height.
     """
     image = result.frame.image.copy()
     if not result.drawn:
@@ -64,10 +64,15 @@ def overlay(result: Result, last_boxes: LastBoxes) -> Image:
         _draw_watched(image, watched, style)
     tracks = [track for track in result.tracks if track.object_id not in result.removed]
     for track in tracks:
+        past = pasts.get(track.object_id)
+        if past is not None and track.box is not None:
+            _draw_trail(image, track, [point for _, point in past.trail], style)
+    for track in tracks:
         _draw_mask(image, track, style)
-    placed: list[PixelBox] = []
+    placed = [_draw_name(image, watched, style) for watched in result.watched]
     for track in tracks:  # after all masks, so that no tag is covered
-        box = track.box or last_boxes.get(track.object_id)
+        past = pasts.get(track.object_id)
+        box = track.box or (past.box if past else None)
         if box is not None:
             placed.append(_draw_tag(image, track, _pixels(box, image), placed, style))
     _draw_clock(image, result.frame, style)
@@ -90,12 +95,6 @@ def picture_overlay(image: Image, tracks: Iterable[Track]) -> Image:
         if track.box is not None:
             placed.append(_draw_tag(drawn, track, _pixels(track.box, drawn), placed, style))
     return drawn
-
-
-def seen(last_boxes: LastBoxes, tracks: Iterable[Track]) -> dict[int, Box]:
-    """`last_boxes` after one more frame: objects that are no longer among the tracks are forgotten."""
-    boxes = ((track.object_id, track.box or last_boxes.get(track.object_id)) for track in tracks)
-    return {object_id: box for object_id, box in boxes if box is not None}
 
 
 def indexed_map(tracks: Sequence[Track], size: tuple[int, int]) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -186,9 +185,25 @@ def _draw_mask(image: Image, track: Track, style: _Style) -> None:
     mask = np.ascontiguousarray(track.mask[y0:y1, x0:x1]).view(np.uint8)
     colour = colour_of(track.object_id)
     filled = _blend(crop, colour, _FILL_OPACITY[track.state])
-    cv2.copyTo(_blend(crop, _INK, 0.5), _grown(mask, style.line + 1), crop)
-    cv2.copyTo(_solid(crop, colour), _grown(mask, style.line), crop)
+    outline = _grown(mask, style.line)
+    cv2.copyTo(crop >> 1, _grown(outline, 1), crop)
+    cv2.copyTo(_solid(crop, colour), outline, crop)
     cv2.copyTo(filled, mask, crop)
+
+
+def _draw_trail(image: Image, track: Track, trail: Sequence[Point], style: _Style) -> None:
+    """The way of an object up to its mask, thinner where it is older."""
+    if len(trail) < 2:
+        return
+    points = np.round(np.multiply(trail, (image.shape[1] - 1, image.shape[0] - 1))).astype(np.int32)
+    outside = np.flatnonzero(~track.mask[points[:, 1], points[:, 0]])
+    if not len(outside):
+        return
+    points = points[: outside[-1] + 2]
+    colour, half = colour_of(track.object_id), len(points) // 2
+    for shade, more in ((_INK, 2), (colour, 0)):
+        cv2.polylines(image, [points[: half + 1]], False, shade, style.line + more, cv2.LINE_AA)
+        cv2.polylines(image, [points[half:]], False, shade, 2 * style.line + more, cv2.LINE_AA)
 
 
 def _grown(mask: NDArray[np.uint8], pixels: int) -> NDArray[np.uint8]:
@@ -225,14 +240,15 @@ def _draw_tag(
 
 
 def _tag_text(track: Track) -> str:
-    words = _UNSEEN.get(track.state) or f"{track.confidence:.0%}"
+    words = _UNSEEN.get(track.state) or f"{track.confidence:.0%}{'?' if track.state == 'tentative' else ''}"
     return " ".join(filter(None, (f"#{track.object_id}", track.label, words)))
 
 
 def _place(size: tuple[int, int], box: PixelBox, placed: Sequence[PixelBox], image: Image) -> PixelBox:
     """The first free place for a tag: over the box, under it, inside its top; over it where none is free."""
     tops = (box[1] - size[1], box[3], box[1])
-    places = [_inside(image, box[0], top, size) for top in tops]
+    left = (box[0] + box[2] - size[0]) // 2
+    places = [_inside(image, left, top, size) for top in tops]
     free = (
         place
         for place, top in zip(places, tops, strict=True)
@@ -267,21 +283,33 @@ def _draw_dashed(image: Image, box: PixelBox, colour: Colour, style: _Style) -> 
 
 
 def _draw_watched(image: Image, watched: Watched, style: _Style) -> None:
-    """Outline a zone, in orange while something is in it; or draw a line. Both with name and counts."""
-    height, width = image.shape[:2]
-    points = np.array(watched.points) * (width - 1, height - 1)
-    zone = watched.kind == "zone"
-    colour = _BASE_COLOURS[1] if zone and watched.counts else _PAPER
+    """Outline a zone, in orange while something is in it; or draw a line."""
+    points, zone, colour = _corners(image, watched), watched.kind == "zone", _colour_of_watched(watched)
     path = [points.round().astype(np.int32)]
     for shade, thickness in ((_INK, style.line + 2), (colour, style.line)):
         cv2.polylines(image, path, zone, shade, thickness, cv2.LINE_AA)
         for start, tip in () if zone else _arrows(points, watched, 12 * style.line + 6):
             cv2.arrowedLine(image, start, tip, shade, thickness, cv2.LINE_AA, tipLength=0.5)
-    corner = path[0][path[0].sum(1).argmin()]
+
+
+def _draw_name(image: Image, watched: Watched, style: _Style) -> PixelBox:
+    """Write the name and counts of a zone or line at its upper left corner; where that is."""
+    corners = _corners(image, watched).round().astype(int)
+    x, y = corners[corners.sum(1).argmin()]
     text = _watched_text(watched)
-    x0, y0, x1, y1 = _inside(image, int(corner[0]), int(corner[1]), style.tag_size(text))
+    x0, y0, x1, y1 = _inside(image, int(x), int(y), style.tag_size(text))
     image[y0:y1, x0:x1] = _blend(image[y0:y1, x0:x1], _INK, 0.6)
-    _write(image, text, (x0 + 2 * style.margin, y1 - style.margin), colour, style)
+    _write(image, text, (x0 + 2 * style.margin, y1 - style.margin), _colour_of_watched(watched), style)
+    return x0, y0, x1, y1
+
+
+def _corners(image: Image, watched: Watched) -> NDArray[np.float64]:
+    """The points (P, 2) in pixels."""
+    return np.multiply(watched.points, (image.shape[1] - 1, image.shape[0] - 1), dtype=np.float64)
+
+
+def _colour_of_watched(watched: Watched) -> Colour:
+    return _BASE_COLOURS[1] if watched.kind == "zone" and watched.counts else _PAPER
 
 
 def _arrows(

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -28,10 +28,11 @@ import structlog
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType
 
-from .drawing import overlay, seen
+from .drawing import overlay
 from .planes import BT601, LIMITED_RANGE, to_frame, to_i420
 from .threads import Worker
-from .types import Box, Clock, FrameRef, Image, Result
+from .trails import Pasts, seen
+from .types import Clock, FrameRef, Image, Result
 
 log = structlog.get_logger(__name__)
 
@@ -126,15 +127,15 @@ class Overlay:
     """Draws results one after the other; where hidden objects were last is remembered between them."""
 
     def __init__(self) -> None:
-        self._last_boxes: Mapping[int, Box] = {}
+        self._pasts: Pasts = {}
 
     def note(self, result: Result) -> None:
         """Remember without drawing."""
-        self._last_boxes = seen(self._last_boxes, result.tracks)
+        self._pasts = seen(self._pasts, result)
 
     def draw(self, result: Result) -> Image:
         self.note(result)
-        return overlay(result, self._last_boxes)
+        return overlay(result, self._pasts)
 
 
 class SharedEncoder:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +16,8 @@ from ..drawing import overlay
 from ..encoder import CLOCK_RATE, Unit
 from ..messages import clip_message
 from ..muxing import Muxer, ShieldedFile
-from ..types import Box, Event, Result
+from ..trails import Pasts
+from ..types import Event, Result
 from .pictures import place
 
 _OURS = re.compile(r"\d{8}T\d{6}Z-[a-z_]+-\d+(-\d+)?\.(mp4|(\d+\.)(jpg|json))")
@@ -68,11 +69,11 @@ class ClipFiles:
             self._muxer.write(unit.data, unit.pts, unit.key)
         self._file.check()
 
-    def note(self, event: Event, result: Result, last_boxes: Mapping[int, Box], now: int) -> None:
+    def note(self, event: Event, result: Result, pasts: Pasts, now: int) -> None:
         """Write down an event of the recording, at `now` in ticks of units, with its picture."""
         self._events += 1
         name = f"{self._name}.{self._events}"
-        picture = cv2.cvtColor(overlay(result, last_boxes), cv2.COLOR_RGB2BGR)
+        picture = cv2.cvtColor(overlay(result, pasts), cv2.COLOR_RGB2BGR)
         done, data = cv2.imencode(".jpg", picture, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))
         assert done, "every picture can be a JPEG"
         place(self._folder / f"{name}.jpg", data.tobytes())

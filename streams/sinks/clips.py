@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -15,10 +15,10 @@ import av
 import structlog
 
 from ..base import SinkError
-from ..drawing import seen
 from ..encoder import CLOCK_RATE, SharedEncoder, Unit, Units
 from ..threads import Worker
-from ..types import Box, Event, Result
+from ..trails import Pasts, seen
+from ..types import Event, Result
 from .clip_files import ClipFiles
 from .clips_target import ClipsTarget
 from .writer import CLOSE_SECONDS
@@ -98,7 +98,7 @@ class ClipsSink:
         self._recent = Recent(target.before)
         self._clip: Span | None = None
         self._told: frozenset[Event] = frozenset()
-        self._last_boxes: Mapping[int, Box] = {}
+        self._pasts: Pasts = {}
         self._failing = False
         self._tidied = time.monotonic()
         self._exits = AsyncExitStack()
@@ -128,7 +128,7 @@ class ClipsSink:
 
     async def write(self, result: Result) -> None:
         await self._encoder.write(result)
-        self._last_boxes = seen(self._last_boxes, result.tracks)
+        self._pasts = seen(self._pasts, result)
         for unit in self._units.take():
             await self._record(unit)
         events = [event for event in result.events if event.kind in self._target.kinds]
@@ -158,7 +158,7 @@ class ClipsSink:
                 await self._try(self._files.finish)
         if self._clip is not None:
             self._clip = replace(self._clip, end=end)
-        await self._try(self._files.note, event, result, self._last_boxes, now)
+        await self._try(self._files.note, event, result, self._pasts, now)
 
     async def _finish(self) -> None:
         clip, self._clip = self._clip, None

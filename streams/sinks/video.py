@@ -13,10 +13,11 @@ from av.container import OutputContainer
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from ..drawing import overlay, seen
+from ..drawing import overlay
 from ..muxing import ShieldedFile
 from ..planes import BT601, LIMITED_RANGE, to_frame, to_i420
-from ..types import Box, Image, Result
+from ..trails import Pasts, seen
+from ..types import Image, Result
 from .writer import claim
 
 KEY_FRAME_SECONDS = 1.0
@@ -48,14 +49,14 @@ class VideoWriter:
         self._path = path
         self._new = False
         self._encoding: _Encoding | None = None
-        self._last_boxes: Mapping[int, Box] = {}
+        self._pasts: Pasts = {}
 
     def open(self) -> None:
         self._new = claim(self._path)
 
     def write(self, result: Result) -> None:
-        self._last_boxes = seen(self._last_boxes, result.tracks)
-        picture = overlay(result, self._last_boxes)
+        self._pasts = seen(self._pasts, result)
+        picture = overlay(result, self._pasts)
         if self._encoding is None:
             self._encoding = _Encoding(self._path, picture, result.frame.time)
         self._encoding.write(picture, result.frame.time)

@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..drawing import overlay, seen
+from ..drawing import overlay
 from ..threads import Worker
+from ..trails import Pasts, seen
 from ..types import Box, Image, Mask, Result
 from .news import News
 
@@ -56,7 +57,7 @@ class Pictures:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._newest: Result | None = None
-        self._last_boxes: Mapping[int, Box] = {}
+        self._pasts: Pasts = {}
         self._offered = News()
         self._drawing: dict[Scale, asyncio.Task[Picture]] = {}
         self._drawn: dict[Scale, Picture] = {}
@@ -70,7 +71,7 @@ class Pictures:
 
     def offer(self, result: Result) -> None:
         self._newest = result
-        self._last_boxes = seen(self._last_boxes, result.tracks)
+        self._pasts = seen(self._pasts, result)
         self._offered.tell()
 
     async def after(self, last: Result | None, scale: Scale) -> Picture:
@@ -98,7 +99,7 @@ class Pictures:
             assert self._newest is not None
             self.encoded += scale != "none"
             task = asyncio.create_task(
-                self._worker.run(draw, self._newest, self._last_boxes, scale), name=f"draw {scale}"
+                self._worker.run(draw, self._newest, self._pasts, scale), name=f"draw {scale}"
             )
             self._drawing[scale] = task
             task.add_done_callback(lambda done: self._keep(scale, done))
@@ -110,7 +111,7 @@ class Pictures:
             self._drawn[scale] = done.result()
 
 
-def draw(result: Result, last_boxes: Mapping[int, Box], scale: Scale) -> Picture:
+def draw(result: Result, pasts: Pasts, scale: Scale) -> Picture:
     """The picture of a result: with its overlay, encoded."""
     outlines = {
         track.object_id: outlines_of(track.mask)
@@ -120,7 +121,7 @@ def draw(result: Result, last_boxes: Mapping[int, Box], scale: Scale) -> Picture
     if scale == "none":
         return Picture(result, b"", outlines)
     width, quality = _SIZES[scale]
-    return Picture(result, jpeg(shrunk(overlay(result, last_boxes), width), quality), outlines)
+    return Picture(result, jpeg(shrunk(overlay(result, pasts), width), quality), outlines)
 
 
 def shrunk(image: Image, width: int) -> Image:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from keepsight.streams.drawing import colour_of, davis_palette, indexed_map, overlay, seen
-from keepsight.streams.types import Mask, Result, State, Track, Watched
+from keepsight.streams.drawing import colour_of, davis_palette, indexed_map, overlay
+from keepsight.streams.trails import Past, seen
+from keepsight.streams.types import Image, Mask, Result, State, Track, Watched
 
 from .results import disc, frame, result, track
 
@@ -15,8 +16,8 @@ SIZE = (180, 320)
 
 def changed(before: Result, **last_boxes: tuple[float, float, float, float]) -> Mask:
     """Which pixels (H, W) the overlay changed."""
-    boxes = {int(key[1:]): box for key, box in last_boxes.items()}
-    return np.asarray((overlay(before, boxes) != before.frame.image).any(axis=-1))
+    pasts = {int(key[1:]): Past(box) for key, box in last_boxes.items()}
+    return np.asarray((overlay(before, pasts) != before.frame.image).any(axis=-1))
 
 
 def test_the_frame_itself_is_never_changed() -> None:
@@ -52,9 +53,9 @@ def test_a_hidden_object_is_shown_where_it_was_last() -> None:
 def test_an_object_that_is_tracked_no_longer_is_forgotten() -> None:
     first = track(1, disc(SIZE, (0.5, 0.5), 0.2))
     gone = track(1, np.zeros(SIZE, np.bool_), state="lost")
-    boxes = seen({}, (first,))
-    assert seen(boxes, (gone,)) == {1: first.box}
-    assert seen(boxes, ()) == {}
+    pasts = seen({}, Result(frame(size=SIZE), (first,)))
+    assert seen(pasts, Result(frame(1, size=SIZE), (gone,)))[1].box == first.box
+    assert seen(pasts, Result(frame(1, size=SIZE))) == {}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 200), (200, 1), (37, 51), (480, 640)])
@@ -62,7 +63,7 @@ def test_an_object_that_is_tracked_no_longer_is_forgotten() -> None:
 def test_any_size_of_frame_can_be_drawn_on(size: tuple[int, int], state: State) -> None:
     everywhere = track(1, np.ones(size, np.bool_), label="a label longer than the frame is wide", state=state)
     nowhere = track(70_000, np.zeros(size, np.bool_), state=state)
-    picture = overlay(Result(frame(size=size), (everywhere, nowhere)), {70_000: (0.9, 0.9, 1.0, 1.0)})
+    picture = overlay(Result(frame(size=size), (everywhere, nowhere)), {70_000: Past((0.9, 0.9, 1.0, 1.0))})
     assert picture.shape == (*size, 3)
 
 
@@ -130,3 +131,70 @@ def test_zones_of_any_shape_fit_frames_of_any_size() -> None:
         everywhere = Watched("zone", "z" * 64, ((0, 0), (1, 0), (1, 1)), (("", 3),))
         line = Watched("line", "l", ((1, 1), (0, 0)), (("left", 3),))
         assert overlay(Result(frame(size=size), watched=(everywhere, line)), {}).shape[:2] == size
+
+
+def way(*xs: float, step: float = 0.1, object_id: int = 1) -> tuple[Result, dict[int, Past]]:
+    """The last result of an object that was at these places, one after the other, and its past."""
+    pasts: dict[int, Past] = {}
+    for index, x in enumerate(xs):
+        made = Result(
+            frame(index, size=SIZE, time=index * step), (track(object_id, disc(SIZE, (x, 0.5), 0.1)),)
+        )
+        pasts = seen(pasts, made)
+    return made, pasts
+
+
+def with_trail(*xs: float) -> tuple[Image, Image]:
+    """What the overlay shows with the trail, and without it."""
+    made, pasts = way(*xs)
+    box = pasts[1].box
+    return overlay(made, pasts), overlay(made, {1: Past(box)})
+
+
+def test_the_way_of_an_object_is_drawn_in_its_colour_up_to_its_mask() -> None:
+    shown, bare = with_trail(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    added = (shown != bare).any(axis=-1)
+    rows, columns = np.nonzero(added)
+    assert abs(rows - 90).max() <= 4
+    assert columns.min() <= 64
+    assert np.abs(shown[90, 100].astype(int) - colour_of(1)).max() < 40, "a thin line is smoothed"
+    mask = disc(SIZE, (0.8, 0.5), 0.1)
+    assert added[mask].mean() < 0.2, "what an object looks like is not painted over"
+
+
+def test_who_stands_still_has_no_trail() -> None:
+    shown, bare = with_trail(*[0.5, 0.502] * 20)
+    assert np.array_equal(shown, bare)
+
+
+def test_a_trail_is_as_long_as_two_seconds_and_its_points_are_few() -> None:
+    _, pasts = way(*np.linspace(0.1, 0.9, 400), step=0.01)
+    trail = pasts[1].trail
+    assert len(trail) <= 22
+    assert trail[-1] == (pytest.approx(3.99), (pytest.approx(0.9, abs=0.005), pytest.approx(0.5, abs=0.01)))
+    assert trail[-1][0] - trail[0][0] == pytest.approx(2.0, abs=0.11)
+
+
+def test_a_trail_begins_anew_where_an_object_was_hidden_or_time_jumps_back() -> None:
+    _, pasts = way(0.1, 0.2, 0.3)
+    for time in (1.0, 0.0):
+        back = Result(frame(9, size=SIZE, time=time), (track(1, disc(SIZE, (0.8, 0.5), 0.1)),))
+        assert [point[0] for point in seen(pasts, back)[1].trail] == [time]
+
+
+def test_the_name_of_a_zone_stays_to_be_read_where_an_object_is_in_its_corner() -> None:
+    zone = Watched("zone", "yard", ((0.3, 0.3), (0.9, 0.3), (0.9, 0.9), (0.3, 0.9)))
+    corner = np.s_[54:66, 97:120]
+    alone = overlay(Result(frame(size=SIZE), watched=(zone,)), {})[corner]
+    inside = track(1, disc(SIZE, (0.42, 0.55), 0.2), label="person")
+    crowded = overlay(Result(frame(size=SIZE), (inside,), watched=(zone,)), {})[corner]
+    assert np.corrcoef(alone.ravel(), crowded.ravel())[0, 1] > 0.8
+
+
+def test_an_object_that_may_be_none_is_questioned() -> None:
+    def tag(state: State) -> Image:
+        return overlay(Result(frame(size=SIZE), (track(1, disc(SIZE, (0.5, 0.6), 0.2), state=state),)), {})[
+            :70
+        ]
+
+    assert not np.array_equal(tag("tentative"), tag("tracked"))

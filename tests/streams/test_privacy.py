@@ -10,6 +10,7 @@ import pytest
 
 from keepsight.streams.drawing import overlay
 from keepsight.streams.privacy import STYLES, Cover, Style, covered, parse_cover
+from keepsight.streams.trails import Past
 from keepsight.streams.types import Image, Mask, Result, Track
 from keepsight.streams.web.pictures import cut_out, draw
 
@@ -163,10 +164,11 @@ def test_overlays_pages_and_thumbnails_show_nothing_of_what_is_removed() -> None
     _, result = covered({}, [Cover("remove")], made)
     box = result.tracks[0].box
     assert box is not None
-    small = draw(result, {1: box}, "small")
+    past = {1: Past(box, ((0.0, (0.1, 0.1)), (0.1, (0.5, 0.5))))}
+    small = draw(result, past, "small")
     page = cv2.imdecode(np.frombuffer(small.jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert page is not None
-    for picture in (overlay(result, {1: box})[:140], cut_out(result, box, 80), page[:140, :, ::-1]):
+    for picture in (overlay(result, past)[:140], cut_out(result, box, 80), page[:140, :, ::-1]):
         assert np.abs(picture.astype(int) - (40, 160, 60)).max() <= 8
     assert not small.outlines
     assert 1 in draw(replace(result, removed=frozenset()), {}, "none").outlines
