@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from keepsight.streams.privacy import parse_cover
 from keepsight.streams.wording import first_error
 
+from .auto import checked_auto
 from .rules import Rules, known_in_rules
 from .validation import ConfigError
 
@@ -97,7 +98,7 @@ class Stream(_Frozen):
     prompt: Strings = ()
     prompt_mask: Strings = ()
     prompts: Path | None = None
-    auto: Annotated[str, one_of("off", "motion", later=("grid", "detector"))] = "off"
+    auto: Annotated[str, AfterValidator(checked_auto)] = "off"
     rules: Annotated[Rules, BeforeValidator(from_file)] = Rules()
     privacy: Annotated[Strings, each(parse_cover)] = ()
     output: Strings = ()

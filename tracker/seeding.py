@@ -121,24 +121,22 @@ class MotionSession:
                 *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
             )
         result = await self._session.step(frame, (*commands, *found))
-        self._note(result)
+        self._tracks, self._mine = result.tracks, noted(self._mine, result)
         free = untracked(blobs, result.tracks)
         self._missed = {blob.number: self._missed.get(blob.number, 0) + 1 for blob in free}
         return result
 
-    def _note(self, result: Result) -> None:
-        """Which objects are ours, and when each was last seen."""
-        self._tracks = result.tracks
-        there = {track.object_id: track for track in result.tracks}
-        ours = set(self._mine) | {
-            one.object_id for one in result.applied if is_ours(one) and one.object_id is not None
-        }
-        now = result.frame.time
-        self._mine = {
-            number: self._mine.get(number, Finding(now, now)).after(there[number], now)
-            for number in ours
-            if number in there
-        }
+
+def noted(mine: Mapping[int, Finding], result: Result) -> dict[int, Finding]:
+    """Which objects are ours after a result, and when each was last seen."""
+    there = {track.object_id: track for track in result.tracks}
+    ours = set(mine) | {one.object_id for one in result.applied if is_ours(one) and one.object_id is not None}
+    now = result.frame.time
+    return {
+        number: mine.get(number, Finding(now, now)).after(there[number], now)
+        for number in ours
+        if number in there
+    }
 
 
 def is_ours(applied: Applied) -> bool:

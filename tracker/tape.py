@@ -23,6 +23,7 @@ from keepsight.streams.node_messages import keepsight_version
 from keepsight.streams.types import Command, Correct, Forget, Frame, Image, Prompt, Reset
 from keepsight.streams.wording import first_error
 
+from .auto import points_back
 from .calibration import sha256_of
 from .config import Engine
 from .pipeline import Stream
@@ -68,7 +69,7 @@ def header_of(stream: Stream, engine: Engine, max_objects: int) -> Header:
         engine=Engine(**{name: getattr(engine, name) for name in Engine.model_fields}),
         weights_sha256=sha256_of(weights) if weights else None,
         max_objects=max_objects,
-        rewinds=bool(stream.commanders),
+        rewinds=points_back(stream),
     )
 
 

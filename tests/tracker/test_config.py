@@ -74,7 +74,8 @@ def test_an_unknown_key_of_a_stream_is_answered_with_the_keys_of_streams(written
             ONE + "backend: compile\n",
             "backend: 'compile' is not part of this release; use auto or torch or openvino",
         ),
-        (ONE + "auto: detector=x\n", "auto: 'detector=x' is not part of this release; use off or motion"),
+        (ONE + "auto: detector=x\n", "auto: 'detector=x': there is no file x"),
+        (ONE + "auto: all\n", "auto: 'all' is not one of off, motion, grid"),
         (
             "streams:\n  Front Door: {source: 'test://'}\n",
             "streams.Front Door.[key]: 'Front Door' is not a name",

@@ -56,7 +56,11 @@ PRIVACY = typer.Option(
     help="blur, pixelate, solid or remove what is tracked, in every picture that leaves; with label=NAME "
     'only such objects, with rest all but them, as in "blur rest"; repeatable'
 )
-AUTO = typer.Option(help="Find objects without prompts: motion (before a camera that stands still) or off")
+AUTO = typer.Option(
+    metavar="HOW",
+    help="Find objects without prompts: motion (before a camera that stands still), grid[,every=SECONDS] "
+    "(everything) or detector=FILE.onnx[,labels=FILE] (YOLOX, RT-DETR, SSD)",
+)
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
 OFFLINE = typer.Option(

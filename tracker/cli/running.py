@@ -15,6 +15,7 @@ from rich.table import Table
 
 from keepsight.streams.base import Page
 
+from ..auto import parse_auto, points_back
 from ..config import Deployment, Engine
 from ..engine import ModelThreads, model_threads
 from ..fleet import Fleet, Servers
@@ -26,7 +27,8 @@ from .following import following
 from .progress import Display, display
 
 if TYPE_CHECKING:
-    from keepsight.model.video_predictor import VideoPredictor
+    from keepsight.model.nano import Nano
+    from keepsight.model.sam2 import Sam2
 
     from ..settings import TrackerSettings
 
@@ -66,7 +68,7 @@ class SharedModel:
     def __init__(self, threads: ModelThreads, engine: Engine) -> None:
         self._threads = threads
         self._engine = engine
-        self._loading: asyncio.Task[tuple[VideoPredictor, TrackerSettings]] | None = None
+        self._loading: asyncio.Task[tuple[Nano | Sam2, TrackerSettings]] | None = None
 
     async def session(self, stream: Stream, max_objects: int) -> Session:
         """A fold of a stream, with room for so many objects."""
@@ -76,15 +78,15 @@ class SharedModel:
         from ..session import TrackerSession
 
         await self._threads.share_cores()
-        rewinds = bool(stream.commanders)
+        rewinds = points_back(stream)
         session: Session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
         if stream.record is not None:
             session = await self._taped(session, stream, stream.record, max_objects)
         if stream.auto != "off":
-            from ..seeding import MotionSession
+            from ..finding import finding
 
             is_on = partial(stream.is_on, "auto")
-            session = MotionSession(session, self._threads.encoder.run, is_on, max_objects)
+            session = finding(session, parse_auto(stream.auto), self._threads, model, is_on, max_objects)
         if stream.privacy:
             session = PrivateSession(session, stream.privacy, self._threads.tracker.run)
         return session
@@ -98,7 +100,7 @@ class SharedModel:
         return TapedSession(session, tape, stream.rulebook, self._threads.encoder.run)
 
 
-def load(engine: Engine) -> tuple[VideoPredictor, TrackerSettings]:
+def load(engine: Engine) -> tuple[Nano | Sam2, TrackerSettings]:
     """In the model's thread, since importing torch takes seconds and the streams are open by now."""
     from ..build import calibrated, load_predictor
     from ..settings import TrackerSettings
