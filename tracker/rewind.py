@@ -32,7 +32,7 @@ from keepsight.streams.types import (
 from .settings import TrackerSettings
 from .snapshots import copied
 from .state import TrackerState, TrackRecord
-from .step import Encoded, step
+from .step import Encoded, kept_size, step
 from .transforms import sample_of, shrunk, to_image
 
 FRAMES = 64
@@ -73,7 +73,7 @@ class Recent:
 
     def keep(self, model: VideoPredictor, frame: Frame, state: TrackerState) -> None:
         """Keep a frame that was stepped; `state` is what came of it."""
-        pixels = shrunk(frame.image, model.input_size(frame.size))
+        pixels = shrunk(frame.image, kept_size(state) or model.input_size(frame.size))
         blank = np.broadcast_to(np.uint8(0), frame.image.shape)
         past = Past(replace(frame, image=blank), pixels, _logits(state))
         self.frames.append(past)

@@ -14,7 +14,7 @@ from .looking_ahead import Due
 from .rewind import Recent, rewind
 from .settings import TrackerSettings
 from .state import initial
-from .step import Encoded, encode, step
+from .step import Encoded, encode, kept_size, step
 
 MANY = 3
 """With so many objects `nano` takes longer to track than to encode. What does not depend on them is then
@@ -63,7 +63,8 @@ class TrackerSession:
 
     async def prepare(self, frame: Frame) -> None:
         """Encode the frame that is stepped next."""
-        encoded = await self._threads.encoder.run(encode, self._model, frame, self._before)
+        size = kept_size(self._state)
+        encoded = await self._threads.encoder.run(encode, self._model, frame, self._before, size)
         self._prepared += ((frame, encoded),)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch.nn.functional as F
-from torch import Tensor
-
-from keepsight.model.memory import Memory, MemoryShape
+from keepsight.model.memory import Memory
 from keepsight.model.video_predictor import ImageFeatures
 from keepsight.streams.types import Box, Correct, Prompt, State
 
@@ -66,15 +63,3 @@ def initial(max_objects: int) -> TrackerState:
     if max_objects < 1:
         raise ValueError(f"max_objects is {max_objects}: a tracker needs at least 1 object slot")
     return TrackerState(slots=(None,) * max_objects)
-
-
-def resized(memory: Memory, shape: MemoryShape) -> Memory:
-    """The memory at another input size: maps are stretched onto the new grid, slots and pointers stay."""
-    features = _stretched(memory.features.flatten(0, 1), shape.grid)
-    logits = _stretched(memory.logits.unsqueeze(1), shape.mask).squeeze(1)
-    return memory._replace(features=features.view(*memory.written.shape, *features.shape[1:]), logits=logits)
-
-
-def _stretched(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """maps (N, C, h, w) at `size`."""
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -10,20 +10,19 @@ import torch
 from keepsight.model.memory import Memory, empty, forget
 from keepsight.model.stability import stability
 from keepsight.model.video_predictor import ImageFeatures, VideoPredictor
-from keepsight.streams.types import Box, Command, Event, Frame, Geometry, Mask, Result, Timings, Track
+from keepsight.streams.types import Box, Command, Event, Frame, Mask, Result, Timings, Track
 
 from .batch import Found, Scene, condition, logit, merged, propagate, remember_prompted, remember_tracked
-from .commands import Plan, carry_out, together
+from .commands import Plan, carry_out
 from .confidence import STABILITY_MARGIN, Opinions, agreement, confidence, margin, probability
 from .events import Observation, advance
 from .settings import TrackerSettings
-from .state import TrackerState, TrackRecord, resized
+from .state import TrackerState, TrackRecord
 from .stopwatch import Stopwatch
 from .transforms import sample_of, to_image, to_masks
 from .worth import worth
 
 DEFAULTS = TrackerSettings()
-NOTHING = Geometry()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +57,13 @@ class Encoded:
 
 
 @torch.inference_mode()
-def encode(model: VideoPredictor, frame: Frame, before: Encoded | None = None) -> Encoded:
+def encode(
+    model: VideoPredictor, frame: Frame, before: Encoded | None = None, size: tuple[int, int] | None = None
+) -> Encoded:
     """What can be done with a frame before the one before it has been stepped. `before`: that frame, if the
-    two are to be related."""
+    two are to be related; `size`: the (H, W) to encode it at, the model's own for this frame where None."""
     watch = Stopwatch()
-    size = model.input_size(frame.size)
+    size = size or model.input_size(frame.size)
     features = model.encode_image(to_image(frame.image, size, sample_of(model)))
     if before is None or before.size != size:
         return Encoded(features, size, watch.total())
@@ -83,10 +84,8 @@ def step(
 
     The old state is given up: its memory is written in place. What was carried out is told in the result's
     `applied`, what cannot be in its `refusals`; nothing a user commands raises. A frame without objects is
-    not looked at: a stream on which nothing is tracked costs nothing. When the model's input size changes
-    with the frame's, the memory is stretched onto the new grid and every visible object is shown to the
-    model again by its last mask, so that identities go on. `encoded`: the frame, if it has been encoded
-    already.
+    not looked at: a stream on which nothing is tracked costs nothing. `encoded`: the frame, if it has been
+    encoded already.
     """
     watch = Stopwatch()
     plan = carry_out(state, frame, commands)
@@ -94,15 +93,15 @@ def step(
         return _rest(state, plan, frame, watch)
 
     ahead = encoded.seconds if encoded else 0.0
-    encoded = encoded or encode(model, frame)
+    size = kept_size(state)
+    if encoded is None or size not in (None, encoded.size):
+        encoded = encode(model, frame, size=size)
     scene = _scene(model, state, plan, encoded, frame.index, settings)
     encoding = ahead + watch.lap()
-    seeds = _seeds(state, plan, scene, frame)
-    moving = [slot for slot in plan.remembered if slot not in seeds]
-    shaken = _shaken(scene, [slot for slot in moving if slot not in plan.asks], frame, settings)
-    propagated = propagate(scene, moving)
+    shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in plan.asks], frame, settings)
+    propagated = propagate(scene, plan.remembered)
     attention = watch.lap()
-    found = merged(propagated, condition(scene, _asks(plan.asks, seeds)))
+    found = merged(propagated, condition(scene, plan.asks))
     looks = _looks(found, shaken, frame.size, settings)
     masks = watch.lap()
     plan = _remember(scene, plan, found, looks, settings)
@@ -120,6 +119,12 @@ def step(
     total = frame.decode_seconds + ahead + watch.total()
     timings = Timings(frame.decode_seconds, encoding, attention, masks, memory, total)
     return after, Result(frame, tracks, (*plan.events, *events), plan.applied, plan.refusals, timings)
+
+
+def kept_size(state: TrackerState) -> tuple[int, int] | None:
+    """The (H, W) that frames are to be encoded at while something is tracked, None where nothing is. What is
+    remembered was seen at that size, and is found again where a camera comes back with another one."""
+    return state.input_size if state.records else None
 
 
 def _rest(state: TrackerState, plan: Plan, frame: Frame, watch: Stopwatch) -> tuple[TrackerState, Result]:
@@ -159,25 +164,9 @@ def _scene(
 def _memory(
     model: VideoPredictor, state: TrackerState, features: ImageFeatures, size: tuple[int, int]
 ) -> Memory:
-    shape = model.memory_shape(size)
-    if state.memory is None:
-        return empty(len(state.slots), model.layout, shape, like=features.levels[-1])
-    return state.memory if size == state.input_size else resized(state.memory, shape)
-
-
-def _seeds(state: TrackerState, plan: Plan, scene: Scene, frame: Frame) -> Mapping[int, Geometry]:
-    """The last masks, by slot, of the visible objects if the input size has changed since; else none."""
-    if state.memory is None or scene.input_size == state.input_size:
-        return {}
-    known = list(plan.remembered)
-    masks, boxes = to_masks(state.memory.logits[known].float().cpu().numpy(), frame.size)
-    return {slot: Geometry(mask=mask) for slot, mask, box in zip(known, masks, boxes, strict=True) if box}
-
-
-def _asks(shown: Mapping[int, Geometry], seeds: Mapping[int, Geometry]) -> Mapping[int, Geometry]:
-    """What users showed, added to what the seeds show."""
-    both = {*shown, *seeds}
-    return {slot: together(seeds.get(slot, NOTHING), shown.get(slot, NOTHING)) for slot in both}
+    if state.memory is None or size != state.input_size:
+        return empty(len(state.slots), model.layout, model.memory_shape(size), like=features.levels[-1])
+    return state.memory
 
 
 def _shaken(scene: Scene, slots: Sequence[int], frame: Frame, settings: TrackerSettings) -> Found | None:

@@ -1,14 +1,11 @@
-"""The state's size, and what becomes of its memory when the input size changes."""
+"""The state's size, and what is thought of a mask."""
 
 import pytest
 import torch
 
-from keepsight.model.memory import EMPTY, Entry, MemoryLayout, MemoryShape, empty, write_conditioning
 from keepsight.model.stability import stability
 from keepsight.tracker.confidence import STABILITY_MARGIN, Opinions, confidence
-from keepsight.tracker.state import initial, resized
-
-LAYOUT = MemoryLayout(conditioning=1, recent=2, pointers=2)
+from keepsight.tracker.state import initial
 
 
 def test_a_tracker_begins_with_free_slots_and_no_memory():
@@ -21,20 +18,6 @@ def test_a_tracker_begins_with_free_slots_and_no_memory():
 def test_a_tracker_without_room_is_refused():
     with pytest.raises(ValueError, match="max_objects is 0"):
         initial(0)
-
-
-def test_a_resized_memory_keeps_what_was_written_when():
-    shape = MemoryShape(channels=2, grid=(2, 4), pointer_dim=3, mask=(8, 16))
-    memory = empty(2, LAYOUT, shape, torch.zeros(()))
-    entry = Entry(torch.full((1, 2, 2, 4), 0.5), torch.ones(1, 3))
-    write_conditioning(memory, LAYOUT, torch.tensor([1]), 7, entry)
-    after = resized(memory, MemoryShape(2, (3, 3), 3, (12, 12)))
-    assert after.features.shape == (2, 3, 2, 3, 3)
-    assert after.logits.shape == (2, 12, 12)
-    assert torch.equal(after.features[1, 0], torch.full((2, 3, 3), 0.5))
-    assert not after.features[0].any()
-    assert after.written.tolist() == [[EMPTY] * 3, [7, EMPTY, EMPTY]]
-    assert torch.equal(after.pointers, memory.pointers)
 
 
 def test_stability_is_the_overlap_of_a_strict_and_a_lax_mask():
