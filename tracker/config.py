@@ -204,6 +204,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return {str(key): value for key, value in content.items()}
 
 
+def writable(text: str, where: str) -> str:
+    """`text`, unless no file name, URL or message can hold it. Raises ConfigError."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"{where}: {text!r} holds a NUL or half a character")
+    return text
+
+
 def expand(value: Any, environment: Mapping[str, str], where: str = "") -> Any:
     """`value` with every `${NAME}` in its strings replaced. Raises ConfigError where NAME is not set."""
 
@@ -214,7 +221,7 @@ def expand(value: Any, environment: Mapping[str, str], where: str = "") -> Any:
 
     match value:
         case str():
-            return VARIABLE.sub(replace, value)
+            return VARIABLE.sub(replace, writable(value, where))
         case dict():
             return {key: expand(one, environment, f"{where}.{key}".strip(".")) for key, one in value.items()}
         case list():

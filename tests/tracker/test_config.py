@@ -90,6 +90,13 @@ def test_what_is_not_allowed_is_said_with_its_key(written: Path, text: str, said
     assert complaint(written, text).startswith(said)
 
 
+@pytest.mark.parametrize("character", ["\\0", "\\ud800"])
+def test_what_no_name_can_hold_is_refused(written: Path, character: str) -> None:
+    said = complaint(written, f'source: "x{character}y"\nprompt: box=0,0,.5,.5\noutput: out.jsonl\n')
+    assert said.startswith("source: 'x\\")
+    assert said.endswith("y' holds a NUL or half a character")
+
+
 def test_a_missing_file_and_a_binary_file_are_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"nowhere\.yaml: No such file"):
         read_deployment(tmp_path / "nowhere.yaml")

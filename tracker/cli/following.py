@@ -14,7 +14,7 @@ from ..config import read_deployment
 from ..config_file import changes
 from ..fleet import Fleet
 from ..validation import ConfigError
-from .console import err
+from .console import err, is_debugging
 
 
 @asynccontextmanager
@@ -53,6 +53,12 @@ async def read_again(fleet: Fleet, file: Path) -> None:
         change = str(await fleet.apply(read_deployment(file)))
     except (ConfigError, SourceError, SinkError) as error:
         say(f"keepsight: {error} (what ran before goes on)")
+        return
+    except Exception as error:  # or the file would be followed no more, and nobody would know
+        if is_debugging():
+            err.print_exception()
+        cause = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"keepsight: {file} could not be followed: {cause} (what ran before goes on)")
         return
     if change:
         say(f"{file}: {change}")
