@@ -79,6 +79,16 @@ def test_check_shows_what_would_run_and_hides_secrets(keepsight: Keepsight, tmp_
     assert "hush" not in done.out
 
 
+def test_what_a_user_names_is_shown_as_it_is(keepsight: Keepsight, tmp_path: Path) -> None:
+    (tmp_path / "[bold].yaml").write_text(
+        "source: rtsp://[fe80::1]:554/[/x]\nmodel: test\nprompt: box=0,0,.5,.5\noutput: '[/x]:cat:.mp4'\n"
+    )
+    done = keepsight("check", "[bold].yaml")
+    assert (done.code, done.err) == (0, "")
+    for name in ("[bold].yaml is fine", "rtsp://[fe80::1]:554/[/x] (live)", "[/x]:cat:.mp4"):
+        assert name in done.out
+
+
 def test_models_lists_every_model(keepsight: Keepsight) -> None:
     done = keepsight("models")
     assert done.code == 0

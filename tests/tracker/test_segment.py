@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -14,11 +15,13 @@ import cv2
 import numpy as np
 import orjson
 import pytest
+from rich.console import Console
 
 import keepsight.tracker as ks
 from keepsight.streams import rle
 from keepsight.streams.segments import Segmented
 from keepsight.streams.types import Prompt
+from keepsight.tracker.cli import console
 from keepsight.tracker.cli.interrupts import Interrupts
 from keepsight.tracker.cli.main import execute
 from keepsight.tracker.evaluation.labelled import read_index_map
@@ -74,6 +77,18 @@ def test_a_picture_becomes_an_overlay_masks_and_coco(segment: Segment, tmp_path:
         mask = rle.decode(one["segmentation"])
         assert mask.shape == SIZE
         assert not (ids[~mask] == one["object_id"]).any()
+
+
+def test_labels_and_names_are_shown_as_they_are(
+    segment: Segment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=200)
+    monkeypatch.setattr(console, "err", terminal)
+    paint(tmp_path / "[b].png")
+    said = segment("[b].png", "--prompt", "point=0.4,0.6 label=[/x]", "-o", "masks:m")
+    assert (said.code, said.err) == (0, "")
+    assert "1 [/x]" in said.out
+    assert "[b].png" in terminal.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_every_candidate_of_a_click_is_written_where_asked_for(segment: Segment, tmp_path: Path) -> None:

@@ -30,6 +30,5 @@ def check(
     out.print(table)
     out.print(
         f"model {deployment.model} on {deployment.device}, weights {weights}",
-        markup=False,
         soft_wrap=True,
     )

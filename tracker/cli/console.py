@@ -5,12 +5,23 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 from rich.console import Console
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.progress import TextColumn
+
+# What is printed may be a user's: rich shall not take [/x] in a label, or [fe80::1] in a URL, for its markup.
+out = Console(highlight=False, markup=False, emoji=False)
+err = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+
+def description() -> TextColumn:
+    """The column of a progress bar that says, as it is, what it is at."""
+    from rich.progress import TextColumn
+
+    return TextColumn("{task.description}", markup=False)
 
 
 def complain(message: str) -> None:
@@ -46,5 +57,5 @@ class _AboveProgress(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if text.strip():
-            err.print(text.rstrip("\n"), markup=False, soft_wrap=True)
+            err.print(text.rstrip("\n"), soft_wrap=True)
         return len(text)

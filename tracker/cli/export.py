@@ -77,11 +77,11 @@ def export_all(network: Nano | Sam2, origin: Origin, folder: Path) -> int:
 @contextmanager
 def progress(names: list[str]) -> Iterator[Callable[[], None]]:
     """Which part is being exported, on a terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
 
-    from .console import err
+    from .console import description, err
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = description(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         coming = iter([*names[1:], "done"])
         task = bar.add_task(names[0], total=len(names))

@@ -66,4 +66,4 @@ async def read_again(fleet: Fleet, file: Path) -> None:
 
 def say(line: str) -> None:
     """Above the progress bar."""
-    err.print(line, markup=False, soft_wrap=True)
+    err.print(line, soft_wrap=True)

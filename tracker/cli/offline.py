@@ -47,7 +47,6 @@ def run_offline(config: RunConfig) -> int:
         return 128 + stopped_by
     out.print(
         f"{stream.name}: {replayed.frames} frames; {replayed.stepped} were tracked, forwards and backwards",
-        markup=False,
         soft_wrap=True,
     )
     return 0

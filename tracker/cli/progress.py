@@ -12,7 +12,7 @@ from rich.text import Text
 
 from ..pipeline import Stream
 from ..summary import Meter
-from .console import err
+from .console import description, err
 
 REDRAW_SECONDS = 0.2
 LINE_SECONDS = 10.0
@@ -78,7 +78,7 @@ class Bars:
 
     def __init__(self, streams: Sequence[Stream]) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            description(),
             Bar(),
             TextColumn("{task.fields[frames]}"),
             TextColumn("{task.fields[rate]:5.1f} fps"),
@@ -155,7 +155,6 @@ class Lines:
         err.print(
             f"{stream.name}: frame {meter.frames}{f' of {total}' if total else ''}, {rate:.1f} fps, "
             f"objects {meter.objects}, {1e3 * meter.step.quantile(0.5):.0f} ms a step{dropped}",
-            markup=False,
             soft_wrap=True,
         )
 

@@ -35,7 +35,7 @@ def replay(tape: Annotated[Path, TAPE], output: Annotated[list[str], OUTPUT]) ->
     check_weights(header)
     sinks = [open_sink(url, camera=header.name) for url in output]
     stepped, stopped_by = asyncio.run(_replay(tape, header, sinks))
-    out.print(f"{header.name}: {stepped} frames replayed", markup=False, soft_wrap=True)
+    out.print(f"{header.name}: {stepped} frames replayed", soft_wrap=True)
     return 128 + stopped_by if stopped_by else 0
 
 

@@ -118,7 +118,7 @@ def run_streams(
     file, they become what it says later."""
     servers = {} if servers is None else servers
     for address in dict.fromkeys(sink.address for stream in streams for sink in pages(stream)):
-        err.print(f"open {address} and click on a thing", markup=False, soft_wrap=True)
+        err.print(f"open {address} and click on a thing", soft_wrap=True)
     with display(streams) as shown:
         reports, stopped_by = asyncio.run(_run_all(streams, servers, deployment, shown, file))
     return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
@@ -149,7 +149,7 @@ def tell(reports: Sequence[Report]) -> None:
     """What happened: a summary per stream on stdout, and what failed on stderr."""
     for report in reports:
         if report.summary.frames:
-            out.print(summary_line(report.stream, report.summary), markup=False, soft_wrap=True)
+            out.print(summary_line(report.stream, report.summary), soft_wrap=True)
             out.print(stage_table(report.summary))
     for fault in dict.fromkeys(fault for report in reports for fault in report.faults):
         complain(fault)

@@ -139,17 +139,17 @@ def read_prompts(prompts: Sequence[str], masks: Sequence[str], *, auto: bool) ->
 @contextmanager
 def progress(total: int) -> Iterator[Callable[[Outcome], None]]:
     """A progress bar on a terminal; what fails is named at once, above it."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from .console import err
+    from .console import description, err
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as bar:
         task = bar.add_task("segmenting", total=total)
 
         def advance(outcome: Outcome) -> None:
             if outcome.fault:
-                err.print(f"keepsight: {' '.join(outcome.fault.split())}", markup=False, soft_wrap=True)
+                err.print(f"keepsight: {' '.join(outcome.fault.split())}", soft_wrap=True)
             bar.update(task, advance=1, description=outcome.path.name)
 
         yield advance
@@ -185,7 +185,7 @@ class Tally:
             counts = f"{self.pictures} pictures, {self.objects} objects{failed}"
             rate = self.pictures / max(seconds, 1e-9)
             said = f"{source}: {counts}, {seconds:.1f} s, {rate:.3g} pictures/s"
-            out.print(said, markup=False, soft_wrap=True)
+            out.print(said, soft_wrap=True)
 
 
 def tell_objects(found: Segmented) -> None:
@@ -195,7 +195,7 @@ def tell_objects(found: Segmented) -> None:
     from .console import out
 
     if not any(found.layers):
-        out.print("nothing was found", markup=False)
+        out.print("nothing was found")
         return
     table = Table(box=None, pad_edge=False)
     for heading in ("object", "candidate", "predicted IoU", "stability", "area", "box"):

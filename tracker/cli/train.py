@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .console import complain, err, out
+from .console import complain, description, err, out
 from .interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def fit(recipe: Recipe, interrupts: Interrupts) -> int:
     with shown(recipe) as report:
         weights = run(recipe, report, interrupts.held)
     if is_first():
-        out.print(f"weights: {weights}", markup=False, soft_wrap=True)
+        out.print(f"weights: {weights}", soft_wrap=True)
     return 0
 
 
@@ -105,17 +105,17 @@ def label(recipe: Recipe) -> None:
 @contextmanager
 def labelling(name: str) -> Iterator[Callable[[Path, int, int], None]]:
     """A bar over the videos of a set; lines where there is no terminal."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    columns = description(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Bar(*columns, console=err, disable=not err.is_terminal) as bar:
         task = bar.add_task(f"labelling {name}", total=None)
 
         def report(video: Path, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total)
             if not err.is_terminal:
-                err.print(f"labelling {name}: {done} of {total}: {video.name}", markup=False, soft_wrap=True)
+                err.print(f"labelling {name}: {done} of {total}: {video.name}", soft_wrap=True)
 
         yield report
 
@@ -123,12 +123,12 @@ def labelling(name: str) -> Iterator[Callable[[Path, int, int], None]]:
 @contextmanager
 def shown(recipe: Recipe) -> Iterator[Report]:
     """A reporter with a progress bar, or lines where there is no terminal, that also writes the logs."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import BarColumn, MofNCompleteColumn
     from rich.progress import Progress as Bar
 
     from ..training.reports import reports_of
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
+    columns = description(), BarColumn(), MofNCompleteColumn()
     reports = reports_of(recipe.output, recipe.steps) if is_first() else []
     told = 0.0
     with Bar(*columns, console=err, disable=not (err.is_terminal and is_first())) as bar:
@@ -144,7 +144,7 @@ def shown(recipe: Recipe) -> Iterator[Report]:
             bar.update(task, completed=progress.step + 1, description=said)
             if not err.is_terminal and progress.seconds - told > LINE_SECONDS:
                 told = progress.seconds
-                err.print(f"step {progress.step + 1} of {recipe.steps}: {said}", markup=False, soft_wrap=True)
+                err.print(f"step {progress.step + 1} of {recipe.steps}: {said}", soft_wrap=True)
 
         yield report
 
