@@ -7,12 +7,12 @@ import contextlib
 import threading
 import traceback
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Generic, ParamSpec, Self, TypeVar
+from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 import structlog
 
@@ -214,6 +214,53 @@ class Worker:
             loop.call_soon_threadsafe(self._ended.set)
 
 
+class Lent(ThreadPoolExecutor):
+    """Daemon threads, at most `most` at once, for the calls that asyncio and libraries give to a loop's
+    default executor: to look up names above all. Nobody waits for them at the end: who asks a name server
+    that does not answer is stuck for half a minute, and so is Python's own executor.
+    """
+
+    def __init__(self, most: int = 32) -> None:
+        super().__init__(most)
+        self._most = most
+        self._busy = 0
+        self._calls: deque[Callable[[], None]] = deque()
+        self._turn = threading.Lock()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        outcome: Future[T] = Future()
+        with self._turn:
+            self._calls.append(lambda: _settle(outcome, lambda: fn(*args, **kwargs)))
+            if self._busy < self._most:
+                self._busy += 1
+                threading.Thread(target=self._work, name="lent", daemon=True).start()
+        return outcome
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Waits for nothing."""
+
+    def _work(self) -> None:
+        while (call := self._next()) is not None:
+            call()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._turn:
+            if self._calls:
+                return self._calls.popleft()
+            self._busy -= 1
+            return None
+
+
+def run_loop(main: Coroutine[Any, Any, T]) -> T:
+    """As `asyncio.run`, but it ends when `main` has, whatever threads it lent out still do."""
+
+    async def lending() -> T:
+        asyncio.get_running_loop().set_default_executor(Lent())
+        return await main
+
+    return asyncio.run(lending())
+
+
 def _settle(outcome: Future[T], call: Callable[[], T]) -> None:
     if not outcome.set_running_or_notify_cancel():
         return
@@ -230,6 +277,7 @@ def iterate(start: Callable[[], AsyncGenerator[T]]) -> Iterator[T]:
     or when waiting for an item is interrupted.
     """
     loop = asyncio.new_event_loop()
+    loop.set_default_executor(Lent())
     thread = threading.Thread(target=loop.run_forever, name="event loop", daemon=True)
     thread.start()
     items, one_at_a_time = start(), asyncio.Lock()

@@ -42,13 +42,16 @@ class Ended:
 class Keepsight:
     """A `keepsight` process, killed when its block is left."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, before: str = "") -> None:
+        """`before`: Python that is run first."""
         self.folder = folder
+        self._before = before
         self._arguments = arguments
 
     async def __aenter__(self) -> Self:
         self.process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", "from keepsight.tracker.cli import main; main()", *self._arguments),
+            sys.executable,
+            *("-c", f"{self._before}\nfrom keepsight.tracker.cli import main; main()", *self._arguments),
             cwd=self.folder,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
             stdout=PIPE,
@@ -107,6 +110,21 @@ async def test_an_interrupted_run_leaves_complete_outputs_and_ends_within_two_se
     assert frames_of(tmp_path / "x.mp4") == frames_of(tmp_path / "y.mkv") == written
     assert len(list((tmp_path / "m").glob("*.png"))) == written
     assert f"{written} frames" in ended.out
+
+
+DEAF = "import socket, time; socket.getaddrinfo = lambda *_, **__: time.sleep(60)"
+"""No name server answers."""
+
+
+@pytest.mark.parametrize("output", ["mqtt://broker.example/?spool=off", "whip://server.example/door"])
+async def test_an_interrupted_run_does_not_wait_for_a_name_server(tmp_path: Path, output: str) -> None:
+    scene = "test://?frames=0&size=160x120&live=1"
+    outputs = "-o", "x.jsonl", "-o", output
+    async with Keepsight(tmp_path, "run", scene, *TRACK, *outputs, before=DEAF) as run:
+        await run.has_written("x.jsonl", 20_000)
+        ended = await run.end(signal.SIGINT)
+    assert ended.code == 130
+    assert ended.seconds < STOP_SECONDS
 
 
 async def test_a_run_that_waits_for_its_camera_can_be_interrupted(tmp_path: Path) -> None:

@@ -216,7 +216,7 @@ class MqttSink:
     async def _knock(self) -> None:
         """Finds out whether the broker's port answers, in a way that can be cancelled.
 
-        aiomqtt connects in a thread that cannot, and that would hold up the end of the process.
+        aiomqtt connects in a thread that cannot: of those there would be more and more.
         """
         async with asyncio.timeout(ANSWER_SECONDS):
             _, writer = await asyncio.open_connection(self._target.host, self._target.port)

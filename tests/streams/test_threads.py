@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 import pytest
 from structlog.testing import capture_logs
 
-from keepsight.streams.threads import ThreadedReader, Worker
+from keepsight.streams.threads import Lent, ThreadedReader, Worker, run_loop
 
 
 class Shelf:
@@ -245,3 +245,49 @@ async def test_what_a_failed_reader_held_is_let_go_at_once() -> None:
         assert raised.traceback[-1].name == "broken"  # what is a mistake can still be found
     finally:
         gc.enable()
+
+
+def test_a_loop_does_not_wait_at_its_end_for_a_name_server_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = threading.Event()
+
+    async def knock() -> str:
+        asked, loop = asyncio.Event(), asyncio.get_running_loop()
+
+        def look_up(*_: object, **__: object) -> list[object]:
+            loop.call_soon_threadsafe(asked.set)
+            answers.wait(60)
+            return []
+
+        monkeypatch.setattr("socket.getaddrinfo", look_up)
+        knocking = asyncio.create_task(asyncio.open_connection("broker.example", 1883))
+        await asked.wait()
+        knocking.cancel()
+        return "over"
+
+    try:
+        assert run_loop(knock()) == "over"
+        assert not answers.is_set()
+    finally:
+        answers.set()
+
+
+async def test_lent_threads_are_bounded_and_every_call_has_its_turn() -> None:
+    lent, together = Lent(most=2), threading.Barrier(2)
+    lock, busy, most = threading.Lock(), 0, 0
+
+    def call(number: int) -> int:
+        nonlocal busy, most
+        with lock:
+            busy += 1
+            most = max(most, busy)
+        together.wait(30)
+        with lock:
+            busy -= 1
+        return number
+
+    loop = asyncio.get_running_loop()
+    calls = [loop.run_in_executor(lent, call, number) for number in range(6)]
+    assert await asyncio.gather(*calls) == list(range(6))
+    assert most == 2

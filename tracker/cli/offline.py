@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from typing import TYPE_CHECKING
 
 from rich.progress import Progress
 
-from keepsight.streams.threads import Worker
+from keepsight.streams.threads import Worker, run_loop
 
 from ..config import RunConfig
 from ..deployment import file_of, prepare
@@ -42,7 +41,7 @@ def run_offline(config: RunConfig) -> int:
         raise ConfigError("--offline: finds nothing by itself and tells no events; leave out --auto, --rules")
     (stream,) = prepare(config.deployment())
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
-        replayed, stopped_by = asyncio.run(_run(stream, config, bar))
+        replayed, stopped_by = run_loop(_run(stream, config, bar))
     if replayed is None:
         return 128 + stopped_by
     out.print(

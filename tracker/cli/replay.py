@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ OUTPUT = typer.Option("--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FIL
 def replay(tape: Annotated[Path, TAPE], output: Annotated[list[str], OUTPUT]) -> int:
     """Track a recorded session again: the same frames, commands, results and events."""
     from keepsight.streams.sinks import open_sink
+    from keepsight.streams.threads import run_loop
 
     from ..deployment import file_of
     from ..tape import read_header
@@ -34,7 +34,7 @@ def replay(tape: Annotated[Path, TAPE], output: Annotated[list[str], OUTPUT]) ->
             raise ConfigError(f"{url} is in the folder that is replayed: name another place")
     check_weights(header)
     sinks = [open_sink(url, camera=header.name) for url in output]
-    stepped, stopped_by = asyncio.run(_replay(tape, header, sinks))
+    stepped, stopped_by = run_loop(_replay(tape, header, sinks))
     out.print(f"{header.name}: {stepped} frames replayed", soft_wrap=True)
     return 128 + stopped_by if stopped_by else 0
 

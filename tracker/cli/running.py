@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from keepsight.streams.base import Page
+from keepsight.streams.threads import run_loop
 
 from ..auto import parse_auto, points_back
 from ..config import Deployment, Engine
@@ -120,7 +121,7 @@ def run_streams(
     for address in dict.fromkeys(sink.address for stream in streams for sink in pages(stream)):
         err.print(f"open {address} and click on a thing", soft_wrap=True)
     with display(streams) as shown:
-        reports, stopped_by = asyncio.run(_run_all(streams, servers, deployment, shown, file))
+        reports, stopped_by = run_loop(_run_all(streams, servers, deployment, shown, file))
     return reports, 128 + stopped_by if stopped_by else max(report.exit_code for report in reports)
 
 
