@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self, runtime_checkable
 
-from .types import Command, Frame, Result, SourceStatus, Switch
+from .types import Command, EventKind, Frame, Result, SourceStatus, Switch
 
 
 class SourceError(Exception):
@@ -94,6 +96,14 @@ class Commander(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Recordings:
+    """A folder with clips of a camera's events, and the kinds of events that are recorded there."""
+
+    folder: Path
+    kinds: tuple[EventKind, ...]
+
+
 @runtime_checkable
 class Page(Protocol):
     """A sink that is looked at in a browser."""
@@ -101,6 +111,10 @@ class Page(Protocol):
     @property
     def address(self) -> str:
         """What to type there."""
+        ...
+
+    def offer_clips(self, recordings: Recordings) -> None:
+        """Clips of the camera's events can be looked at, too."""
         ...
 
 

@@ -24,7 +24,7 @@ Content = dict[str, Any]
 Edit = Callable[[Content], Content]
 
 REMOTE = re.compile(r"[a-z][a-z0-9+-]*://\S+|/dev/video\d+", re.IGNORECASE)
-FILE_KEYS = ("prompts", "prompt_mask")
+FILE_KEYS = ("prompts", "prompt_mask", "record")
 """Keys of a stream whose values are files."""
 FILE_PARAMETERS = frozenset({"ca", "cert", "key", "spool"})
 """Parameters of an output's URL whose values are files."""

@@ -8,11 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepsight.streams.base import Commander, Sink, SourceListener, Switched, redact
+from keepsight.streams.base import Commander, Page, Sink, SourceListener, Switched, redact
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.privacy import Cover, parse_cover
 from keepsight.streams.sinks import open_sink
+from keepsight.streams.sinks.clips import ClipsSink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
 from keepsight.streams.sources.gated import GatedSource
@@ -71,6 +72,7 @@ def prepare_stream(
     `after` so many seconds."""
     encoder = SharedEncoder(name)
     sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
+    offer_clips(sinks)
     hear = partial(tell, sinks)
     source = open_source(
         stream.source, on_status=hear, realtime=stream.realtime, loop=stream.loop, after=after
@@ -97,6 +99,14 @@ def check_record(name: str, folder: Path, privacy: tuple[Cover, ...]) -> None:
         raise ConfigError(f"{name}: record keeps the pictures uncovered: leave it out, or privacy")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ConfigError(f"{name}: record: {folder} is not an empty folder: name a new one")
+
+
+def offer_clips(sinks: Iterable[Sink]) -> None:
+    """What is recorded of a camera can be looked at where the camera is."""
+    sinks = tuple(sinks)
+    for recorder in (sink for sink in sinks if isinstance(sink, ClipsSink)):
+        for page in (sink for sink in sinks if isinstance(sink, Page)):
+            page.offer_clips(recorder.recordings)
 
 
 def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:

@@ -14,7 +14,7 @@ import structlog
 from keepsight.streams.base import SinkError, SourceError
 
 from . import config
-from .deployment import introduce, prepare, prepare_stream
+from .deployment import introduce, prepare_stream, refuse_shared_outputs
 from .pipeline import Report, Session, Stream, run
 from .rules import NO_RULES
 from .summary import Meter
@@ -109,6 +109,11 @@ class Fleet:
             self._begin(stream, self.deployment.streams[stream.name])
         self._arrange()
 
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """By name, those that run, or ended by themselves."""
+        return {name: one.stream for name, one in self._running.items()}
+
     async def until_over(self, stop: asyncio.Event) -> list[Report]:
         """How the present streams ended: all by themselves, or because `stop` was set."""
         stopping = asyncio.create_task(stop.wait())
@@ -131,7 +136,11 @@ class Fleet:
                 raise ConfigError(
                     f"{key}: all streams share the model as it was loaded: start again for that"
                 )
-        prepare(new)
+        change = difference({name: one.config for name, one in self._running.items()}, new.streams)
+        refuse_shared_outputs(new)
+        begun = {name: new.streams[name] for name in (*change.added, *change.changed)}
+        for name, stream in begun.items():
+            prepare_stream(name, stream, {})
 
     async def apply(self, new: config.Deployment) -> Change:
         """Run these streams from now on. Raises as `check`, and then nothing has changed. Who waits for it
@@ -200,7 +209,7 @@ class Fleet:
         """Streams, and cameras on pages, in the deployment's order."""
         order = [name for name in self.deployment.streams if name in self._running]
         self._running = {name: self._running[name] for name in order}
-        introduce([one.stream for one in self._running.values()], self.deployment)
+        introduce(self.streams.values(), self.deployment)
         for server in self.servers.values():
             server.deployer = self.deployer
             server.arrange(self.deployment.streams)

@@ -14,7 +14,7 @@ from typing import ParamSpec, Self
 import av
 import structlog
 
-from ..base import SinkError
+from ..base import Recordings, SinkError
 from ..encoder import CLOCK_RATE, SharedEncoder, Unit, Units
 from ..threads import Worker
 from ..trails import Pasts, seen
@@ -102,6 +102,11 @@ class ClipsSink:
         self._failing = False
         self._tidied = time.monotonic()
         self._exits = AsyncExitStack()
+
+    @property
+    def recordings(self) -> Recordings:
+        """Where this camera's clips lie, and of what there are some."""
+        return Recordings(self._target.folder / self._encoder.camera, self._target.kinds)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as exits:

@@ -44,6 +44,7 @@ class Api:
         get(f"{one}/picture.jpg", self._of_camera(_picture))
         get(f"{one}/objects/{{object_id}}.jpg", self._of_camera(_object_snapshot))
         get(f"{one}/event.jpg", self._of_camera(_event_snapshot))
+        get(f"{one}/event.mp4", self._of_camera(_event_clip))
         get("/mjpeg/{camera}", self._of_camera(_mjpeg))
         for command in COMMANDS:
             post(f"{one}/{command}", self._of_camera(_asks(command)))
@@ -104,6 +105,11 @@ async def _object_snapshot(request: web.Request, camera: Camera) -> web.Response
 async def _event_snapshot(request: web.Request, camera: Camera) -> web.Response:
     await camera.snapshots.settled()
     return _jpeg(camera.snapshots.of_event(request.query.get("id", "")))
+
+
+async def _event_clip(request: web.Request, camera: Camera) -> web.StreamResponse:
+    clip = await camera.clip(request.query.get("id", ""))
+    return _error(404, "there is no such clip") if clip is None else web.FileResponse(clip)
 
 
 async def _mjpeg(request: web.Request, camera: Camera) -> web.StreamResponse:

@@ -8,7 +8,9 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
+from ..base import Recordings
 from ..control import read_request
 from ..messages import (
     AckMessage,
@@ -23,6 +25,7 @@ from ..sinks.outbox import Outbox, Tally
 from ..sinks.requests import Asker, Requests
 from ..threads import Worker
 from ..types import Command, Result, SourceStatus
+from .clips import clip_of
 from .pictures import Pictures
 from .snapshots import Snapshots
 
@@ -46,6 +49,7 @@ class Camera:
     def __init__(self, name: str, worker: Worker, changed: Callable[[], None]) -> None:
         self.run = run = secrets.token_hex(6)
         self.name = name
+        self.recordings: Recordings | None = None
         self.pictures = Pictures(worker)
         self.snapshots = Snapshots(worker, EVENTS)
         self._worker = worker
@@ -118,6 +122,13 @@ class Camera:
     def next_event(self) -> int:
         """The number of the event that comes next."""
         return self._log.after
+
+    async def clip(self, event_id: str) -> Path | None:
+        """The clip that an event is in; None where there is none, or no more."""
+        event = next((one for one in self.events(0) if one.event_id == event_id), None)
+        if event is None or self.recordings is None:
+            return None
+        return await self._worker.run(clip_of, event, self.recordings.folder)
 
     def events(self, since: int, limit: int = EVENTS) -> list[EventMessage]:
         """The events from number `since` on, oldest first; of more than `limit` the newest."""

@@ -99,6 +99,9 @@ def _paths() -> dict[str, Any]:
         _one("picture.jpg"): _get("The newest frame with its overlay", _picture(), _CAMERA),
         _one("objects/{object_id}.jpg"): _get("An object as seen last", _picture(), _CAMERA, number),
         _one("event.jpg"): _get("The object of an event, as it was then", _picture(), _CAMERA, event),
+        _one("event.mp4"): _get(
+            "The clip that an event is in, where clips are written", _clip(), _CAMERA, event
+        ),
         "/mjpeg/{camera}": _get(
             "Live video as Motion JPEG; `X-Frame: EPOCH/INDEX` before each picture names its frame",
             {"200": {"description": "Pictures", "content": {"multipart/x-mixed-replace": {}}}},
@@ -168,6 +171,13 @@ def _json(message: type[BaseModel]) -> dict[str, Any]:
 def _picture() -> dict[str, Any]:
     return {
         "200": {"description": "A picture", "content": {"image/jpeg": {}}},
+        "404": {"description": "There is none", "content": _content(ErrorMessage)},
+    }
+
+
+def _clip() -> dict[str, Any]:
+    return {
+        "200": {"description": "A clip", "content": {"video/mp4": {}}},
         "404": {"description": "There is none", "content": _content(ErrorMessage)},
     }
 

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
+from ..base import Recordings
 from ..encoder import SharedEncoder
 from ..types import Command, Result, SourceStatus
 from .camera import Camera
@@ -53,6 +54,9 @@ class WebSink:
         """Raises nothing. Waits where the result is encoded for viewers over WebRTC."""
         self._camera.write(result)
         await self._encoder.write(result)
+
+    def offer_clips(self, recordings: Recordings) -> None:
+        self._camera.recordings = recordings
 
     def hear_of_source(self, status: SourceStatus) -> None:
         self._camera.hear(status)

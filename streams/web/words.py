@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 
 from ..messages import EventMessage, FramesMessage, StatusMessage
+from ..types import EventKind
 from .camera import Camera
 from .pictures import Outline, Picture
 
@@ -27,6 +28,8 @@ class CameraMessage(_Said):
     size: tuple[int, int] | None
     """Height and width of its frames in pixels; null before the first."""
     status: StatusMessage
+    clips: list[EventKind]
+    """The kinds of events of which there are clips."""
 
 
 class CamerasMessage(_Said):
@@ -80,5 +83,14 @@ def picture_message(camera: str, picture: Picture, frames: FramesMessage) -> Pic
 
 
 def cameras_message(cameras: Iterable[Camera]) -> CamerasMessage:
-    said = [CameraMessage(name=one.name, run=one.run, size=one.size, status=one.status()) for one in cameras]
+    said = [
+        CameraMessage(
+            name=one.name,
+            run=one.run,
+            size=one.size,
+            status=one.status(),
+            clips=list(one.recordings.kinds) if one.recordings else [],
+        )
+        for one in cameras
+    ]
     return CamerasMessage(cameras=said)

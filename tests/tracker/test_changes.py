@@ -116,6 +116,7 @@ async def test_without_a_file_changes_last_as_long_as_the_run() -> None:
             "filled in from the environment in the deployment file only",
         ),
         ({"source": SCENE, "prompts": "log.jsonl"}, "prompts: names files"),
+        ({"source": SCENE, "record": "folder"}, "record: names files"),
         ({"source": SCENE, "rules": "zones.yaml"}, "rules: give the zones and lines themselves"),
         ({"source": SCENE, "outptu": PAGE}, "unknown key 'outptu', did you mean 'output'"),
         ({}, "source: is required"),

@@ -6,7 +6,7 @@ import { Events, Tracks } from "./lists.js";
 import { Live } from "./live.js";
 import { Rules } from "./rules.js";
 import { Stage } from "./stage.js";
-import { stateOf, Tiles } from "./tiles.js";
+import { health, smooth, stateOf, Tiles } from "./tiles.js";
 import { Whep } from "./whep.js";
 
 const AGAIN = 30000; // milliseconds after which WebRTC is tried again
@@ -41,14 +41,28 @@ live.addEventListener("cameras", ({ detail }) => {
   watch();
   tellHealth();
 });
-live.addEventListener("events", ({ detail }) => events.add(detail.camera, detail.events, cameras.length > 1));
+live.addEventListener("events", ({ detail }) => {
+  const clips = cameras.find(({ name }) => name === detail.camera)?.clips ?? [];
+  events.add(detail.camera, detail.events, cameras.length > 1, clips);
+});
+events.addEventListener("clip", ({ detail: { address, words } }) => {
+  say($("clip-title"), words);
+  $("clip-video").src = address;
+  $("clip").showModal();
+});
+$("clip-video").addEventListener("error", () => {
+  if (!$("clip").open) return;
+  $("clip").close();
+  toast("There is no clip of this, or no more", "error");
+});
+$("clip").addEventListener("close", () => { $("clip-video").removeAttribute("src"); $("clip-video").load(); });
 live.addEventListener("picture", async ({ detail: { message, jpeg } }) => {
   const { camera, frames } = message;
   try {
-    if (camera !== large) return await tiles.show(camera, jpeg);
+    if (camera !== large) return await tiles.show(camera, jpeg, message.arrived);
     take(message);
     if (jpeg && !video?.shows) await paint(message, jpeg);
-    if (jpeg) await tiles.show(camera, jpeg);
+    if (jpeg) await tiles.show(camera, jpeg, message.arrived);
   } finally {
     live.seen(camera);
   }
@@ -109,8 +123,7 @@ function before(frame) {
 
 let lag = null;
 function shown(message) {
-  const now = performance.now() - message.arrived;
-  lag = lag === null ? now : lag + 0.1 * (now - lag);
+  lag = smooth(lag, performance.now() - message.arrived);
   veil("");
 }
 
@@ -323,7 +336,7 @@ function tellHealth() {
   const state = stateOf(camera.status);
   $("source").dataset.state = state.key;
   say($("source"), state.words);
-  say($("reason"), camera.status.reason);
+  say($("reason"), health(camera.status).join(", "));
   say($("fps"), camera.status.frames_per_second.toFixed(1));
   say($("dropped"), String(camera.status.dropped));
   say($("latency"), lag === null ? "–" : `${Math.round(lag)} ms`);

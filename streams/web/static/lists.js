@@ -7,7 +7,7 @@ const EVENTS = 120; // events in the list
 const WORDS = { tentative: "new", tracked: "tracked", occluded: "hidden", lost: "lost" };
 const KINDS = {
   new: "appeared", occluded: "hidden", recovered: "back", lost: "lost", end: "ended",
-  zone_enter: "entered", zone_leave: "left", line_cross: "crossed",
+  zone_enter: "entered", zone_leave: "left", zone_dwell: "stays in", line_cross: "crossed", moving: "moves", stationary: "stands still",
 };
 
 /** The tracks of the large camera; tells `select` and `forget` with an object id. */
@@ -90,20 +90,31 @@ function spark() {
 }
 
 /** What happened at all cameras, newest first. */
-export class Events {
+export class Events extends EventTarget {
   #known = new Set();
 
-  add(camera, events, several) {
+  /** Events of a camera; of the kinds in `clips` there are clips, and `clip` tells which one is asked for. */
+  add(camera, events, several, clips) {
     for (const event of events) {
       if (this.#known.has(event.event_id)) continue;
       this.#known.add(event.event_id);
-      $("events").prepend(entry(camera, event, several));
+      const item = entry(camera, event, several);
+      if (clips.includes(event.kind)) item.append(this.#clip(camera, event));
+      $("events").prepend(item);
     }
     while ($("events").children.length > EVENTS) {
       this.#known.delete($("events").lastChild.dataset.event);
       $("events").lastChild.remove();
     }
     $("no-events").hidden = $("events").children.length > 0;
+  }
+
+  #clip(camera, event) {
+    const words = `${nameOf(event)} ${KINDS[event.kind] ?? event.kind}`;
+    const button = element("button", { type: "button", class: "quiet play", "aria-label": `Clip: ${words}`, title: "Clip" }, "▶");
+    const address = `/api/cameras/${camera}/event.mp4?id=${encodeURIComponent(event.event_id)}`;
+    button.addEventListener("click", () => this.dispatchEvent(new CustomEvent("clip", { detail: { address, words } })));
+    return button;
   }
 }
 
@@ -116,7 +127,7 @@ function entry(camera, event, several) {
   const item = element("li", { "data-event": event.event_id, "data-kind": event.kind, "data-object": event.object_id },
     picture,
     element("span", { class: "words" },
-      element("span", { class: "what" }, element("strong", {}, nameOf(event)), " ", KINDS[event.kind] ?? event.kind),
+      element("span", { class: "what" }, element("strong", {}, nameOf(event)), " ", KINDS[event.kind] ?? event.kind, event.rule ? ` ${event.rule}` : ""),
       element("span", { class: "why" }, several ? `${camera}: ${event.reason}` : event.reason)),
     element("time", { datetime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false })));
   item.style.setProperty("--colour", colourOf(event.object_id));
