@@ -45,19 +45,21 @@ async def test_the_clip_of_an_event_is_found(tmp_path: Path) -> None:
 @needs_chromium
 async def test_a_camera_comes_and_goes_and_a_clip_is_looked_at(tmp_path: Path) -> None:
     door = recorded(tmp_path / "clips")
-    async with running(deployment(door=door, shed=SMALL)) as run:
-        async with Chromium(tmp_path / "browser", f"{run.server.address}?video=jpeg#shed") as page:
-            await page.until(f"{TILES} === 'door,shed'")
-            await page.until("/^9|^10/.test(document.querySelector('.pace').textContent)")
-            await run.fleet.apply(deployment(yard=SMALL, door=door))
-            await page.until(f"{TILES} === 'yard,door'")
-            assert await page.until("document.querySelector('#camera-name').textContent") != "shed"
-            await page.until("document.querySelector('#picture').dataset.frame")
+    async with (
+        running(deployment(door=door, shed=SMALL)) as run,
+        Chromium(tmp_path / "browser", f"{run.server.address}?video=jpeg#shed") as page,
+    ):
+        await page.until(f"{TILES} === 'door,shed'")
+        await page.until("/^9|^10/.test(document.querySelector('.pace').textContent)")
+        await run.fleet.apply(deployment(yard=SMALL, door=door))
+        await page.until(f"{TILES} === 'yard,door'")
+        assert await page.until("document.querySelector('#camera-name').textContent") != "shed"
+        await page.until("document.querySelector('#picture').dataset.frame")
 
-            await page.until("document.querySelector('#events .play') !== null")
-            await page.value("document.querySelector('#events .play').click()")
-            await page.until("document.querySelector('#clip-video').readyState >= 2")
-            assert await page.value("document.querySelector('#clip-title').textContent") == "#1 entered"
-            await page.value("document.querySelector('#clip button').click()")
-            assert await page.until("!document.querySelector('#clip').open")
-            assert faults(page) == []
+        await page.until("document.querySelector('#events .play') !== null")
+        await page.value("document.querySelector('#events .play').click()")
+        await page.until("document.querySelector('#clip-video').readyState >= 2")
+        assert await page.value("document.querySelector('#clip-title').textContent") == "#1 entered"
+        await page.value("document.querySelector('#clip button').click()")
+        assert await page.until("!document.querySelector('#clip').open")
+        assert faults(page) == []
