@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from .base import redact
+from .tls import server_tls
 
 LOOPBACK = "127.0.0.1"
 
@@ -87,19 +88,6 @@ def parse_listening(url: str, *, port: int, name: str) -> Listening:
         )
     certificate, key = (Path(files[name]) if files else None for name in ("cert", "key"))
     return Listening(shown, host, at, path, unquote(parts.username or ""), password, certificate, key)
-
-
-def server_tls(url: str, certificate: Path, key: Path) -> ssl.SSLContext:
-    """What encrypts the connections to the server that `url` names. Raises ValueError for unusable files."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        context.load_cert_chain(certificate, key)
-    except (OSError, ssl.SSLError) as error:
-        reason = error.strerror or str(error)
-        raise ValueError(
-            f"{url}: the certificate {certificate} with its key cannot be used: {reason}"
-        ) from None
-    return context
 
 
 def _is_loopback(host: str) -> bool:

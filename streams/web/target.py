@@ -12,7 +12,7 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ..base import SinkError, redact
-from ..listening import server_tls
+from ..tls import server_tls
 
 PASSWORD_VARIABLE = "KEEPSIGHT_WEB_PASSWORD"
 LOOPBACK = "127.0.0.1"

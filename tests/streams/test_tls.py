@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from ssl import SSLCertVerificationError
 
 import pytest
 from aiohttp import ClientConnectorCertificateError, ClientSession
@@ -16,6 +18,7 @@ from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.rtsp import server as rtsp
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
+from tests.logs import Log
 from tests.peers.certificates import Certificate, make_certificate
 
 from .filming import eventually, filming
@@ -147,3 +150,30 @@ def test_half_of_what_tls_needs_is_refused(scheme: str, options: str, reason: st
     opened: Callable[[str], object] = open_sink if scheme == "rtsp-server" else open_source
     with pytest.raises((SinkError, SourceError), match=reason):
         opened(f"{scheme}://:8554/door{options}")
+
+
+async def shown_to(port: int, certificate: Certificate) -> bool:
+    """Whether who trusts this certificate alone can connect."""
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port, ssl=certificate.trusted())
+    except SSLCertVerificationError:
+        return False
+    writer.transport.abort()
+    return True
+
+
+async def test_a_certificate_is_renewed_while_the_server_runs(
+    need_program: NeedProgram, certificate: Certificate, unused_tcp_port: int, tmp_path: Path, log: Log
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = await make_certificate(need_program("openssl"), tmp_path / "other")
+    async with open_sink(f"rtsp-server://:{unused_tcp_port}/door{certificate.options}"):
+        trusted = Certificate(shutil.copy(certificate.certificate, tmp_path / "old.pem"), certificate.key)
+        assert await shown_to(unused_tcp_port, trusted)
+        shutil.copy(other.certificate, certificate.certificate)  # the key is still the old one's
+        for _ in range(2):
+            assert await shown_to(unused_tcp_port, trusted)
+        assert log.warnings == ["certificate not renewed"]
+        shutil.copy(other.key, certificate.key)
+        assert await shown_to(unused_tcp_port, other)
+        assert not await shown_to(unused_tcp_port, trusted)

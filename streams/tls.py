@@ -1,0 +1,69 @@
+"""What encrypts the connections to our servers: a certificate in a file, which others renew while we run."""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+
+def server_tls(url: str, certificate: Path, key: Path) -> ssl.SSLContext:
+    """TLS for the server that `url` names; `certificate` and `key` are PEM files.
+
+    Files that have changed are read again when the next client comes; where they cannot be used, that is a
+    warning, and clients go on to get what was read before. Raises ValueError where they cannot be used now.
+    """
+    files = _Files(certificate, key)
+    try:
+        context = files.context()
+    except (OSError, ssl.SSLError) as error:
+        raise ValueError(
+            f"{url}: the certificate {certificate} with its key cannot be used: {_reason(error)}"
+        ) from None
+    newest = context
+
+    def renew(connection: ssl.SSLSocket | ssl.SSLObject, name: str | None, first: ssl.SSLContext) -> None:
+        """Called as a client says hello, before it is shown a certificate."""
+        nonlocal newest
+        if files.have_changed():
+            try:
+                newest = files.context()
+                log.info("certificate renewed", server=url, certificate=str(certificate))
+            except (OSError, ssl.SSLError) as error:
+                log.warning("certificate not renewed", server=url, reason=_reason(error))
+        connection.context = newest
+
+    context.sni_callback = renew
+    return context
+
+
+class _Files:
+    """A certificate with its key, and when they were changed last."""
+
+    def __init__(self, certificate: Path, key: Path) -> None:
+        self._paths = certificate, key
+        self._read: tuple[int, ...] = ()
+
+    def have_changed(self) -> bool:
+        """Whether they are not as when they were read last, well or not. Files that are away have not."""
+        try:
+            return self._changed() != self._read
+        except OSError:
+            return False
+
+    def context(self) -> ssl.SSLContext:
+        """Reads them. Raises OSError and ssl.SSLError."""
+        self._read = self._changed()
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*self._paths)
+        return context
+
+    def _changed(self) -> tuple[int, ...]:
+        return tuple(path.stat().st_mtime_ns for path in self._paths)
+
+
+def _reason(error: OSError) -> str:
+    return error.strerror or str(error)
