@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -100,7 +99,6 @@ class ClipsSink:
         self._told: frozenset[Event] = frozenset()
         self._pasts: Pasts = {}
         self._failing = False
-        self._tidied = time.monotonic()
         self._exits = AsyncExitStack()
 
     @property
@@ -117,6 +115,7 @@ class ClipsSink:
                 await self._worker.run(self._files.open)
             except OSError as error:
                 raise SinkError(f"{self.url}: cannot be written: {error.strerror or error}") from None
+            exits.callback(asyncio.create_task(self._keep_tidy(), name=f"tidy {self.url}").cancel)
             self._exits = exits.pop_all()
         return self
 
@@ -141,8 +140,6 @@ class ClipsSink:
             if event not in self._told:  # a live stream's last result comes twice
                 await self._note(event, result)
         self._told = frozenset(events)
-        if time.monotonic() - self._tidied > TIDY_SECONDS:
-            await self._tidy()
 
     async def _record(self, unit: Unit) -> None:
         """A unit goes to the clip in progress, or ends it, and to what is kept for the next one."""
@@ -171,11 +168,13 @@ class ClipsSink:
             self._failing = False
             log.info("clips are written again", sink=self.url)
         if clip is not None:
-            await self._tidy()
+            await self._try(self._files.tidy)
 
-    async def _tidy(self) -> None:
-        self._tidied = time.monotonic()
-        await self._try(self._files.tidy)
+    async def _keep_tidy(self) -> None:
+        """What is too old is removed also while nothing happens, and while no frames come."""
+        while True:
+            await asyncio.sleep(TIDY_SECONDS)
+            await self._try(self._files.tidy)
 
     async def _try(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> bool:
         """Whether it worked."""

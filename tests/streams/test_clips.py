@@ -22,6 +22,7 @@ from keepsight.streams.sinks.clips_target import ClipsTarget, parse_clips
 from keepsight.streams.types import EventKind
 from tests.logs import Log
 
+from .filming import eventually
 from .results import result
 
 SIZE = (120, 160)
@@ -210,6 +211,17 @@ def test_the_oldest_of_too_many_recordings_are_removed(tmp_path: Path) -> None:
     ages = {**dict.fromkeys(OLD, 1000.0), **dict.fromkeys(NEW, 10.0), "holiday.mp4": 9000.0}
     assert kept(tmp_path / "a", ages, size=5000) == {*OLD, *NEW, "holiday.mp4"}
     assert kept(tmp_path / "b", ages, size=4999) == {*NEW, "holiday.mp4"}
+
+
+async def test_what_grows_too_old_is_removed_while_no_frames_come(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keepsight.streams.sinks.clips.TIDY_SECONDS", 0.05)
+    old = tmp_path / "door" / OLD[0]
+    async with asyncio.timeout(10), open_sink(f"clips:{tmp_path}?age=1d", camera="door"):
+        old.write_bytes(b"x")
+        os.utime(old, (0, 0))
+        await eventually(lambda: not old.exists())
 
 
 async def test_the_size_holds_while_events_go_on(tmp_path: Path) -> None:
