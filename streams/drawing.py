@@ -66,9 +66,9 @@ def overlay(result: Result, pasts: Pasts) -> Image:
     for track in tracks:
         past = pasts.get(track.object_id)
         if past is not None and track.box is not None:
-            _draw_trail(image, track, [point for _, point in past.trail], style)
-    for track in tracks:
-        _draw_mask(image, track, style)
+            _draw_trail(image, track.object_id, [point for _, point in past.trail], style)
+    for track in sorted(tracks, key=_extent, reverse=True):  # the smaller before the larger
+        _draw_mask(image, result.frame.image, track, style)
     placed = [_draw_name(image, watched, style) for watched in result.watched]
     for track in tracks:  # after all masks, so that no tag is covered
         past = pasts.get(track.object_id)
@@ -88,7 +88,7 @@ def picture_overlay(image: Image, tracks: Iterable[Track]) -> Image:
     style = _Style.of(drawn)
     tagged: list[Track] = []
     for track in tracks:  # one mask at a time is in memory
-        _draw_mask(drawn, track, style)
+        _draw_mask(drawn, drawn, track, style)
         tagged.append(replace(track, mask=_NO_MASK))
     placed: list[PixelBox] = []
     for track in tagged if len(tagged) <= MOST_TAGS else ():
@@ -176,31 +176,36 @@ def _pixels(box: Box, image: Image, margin: int = 0) -> PixelBox:
     return x0, y0, x1, y1
 
 
-def _draw_mask(image: Image, track: Track, style: _Style) -> None:
-    """Fill a mask and outline it from outside, touching only the pixels around its box."""
+def _extent(track: Track) -> float:
+    """The area of an object's box, in parts of the frame."""
+    x0, y0, x1, y1 = track.box or (0, 0, 0, 0)
+    return (x1 - x0) * (y1 - y0)
+
+
+def _draw_mask(image: Image, ground: Image, track: Track, style: _Style) -> None:
+    """Fill a mask with the ground in its colour, which hides what was drawn there before, and outline it from
+    outside, touching only the pixels around its box."""
     if track.box is None:
         return
     x0, y0, x1, y1 = _pixels(track.box, image, margin=style.line + 3)
     crop = image[y0:y1, x0:x1]
     mask = np.ascontiguousarray(track.mask[y0:y1, x0:x1]).view(np.uint8)
     colour = colour_of(track.object_id)
-    filled = _blend(crop, colour, _FILL_OPACITY[track.state])
+    filled = _blend(ground[y0:y1, x0:x1], colour, _FILL_OPACITY[track.state])
     outline = _grown(mask, style.line)
     cv2.copyTo(crop >> 1, _grown(outline, 1), crop)
     cv2.copyTo(_solid(crop, colour), outline, crop)
     cv2.copyTo(filled, mask, crop)
 
 
-def _draw_trail(image: Image, track: Track, trail: Sequence[Point], style: _Style) -> None:
-    """The way of an object up to its mask, thinner where it is older."""
-    if len(trail) < 2:
+def _draw_trail(image: Image, object_id: int, trail: Sequence[Point], style: _Style) -> None:
+    """The way of an object, smoothed, thinner where it is older. Masks that are drawn later hide its end."""
+    if len(trail) < 3:
         return
-    points = np.round(np.multiply(trail, (image.shape[1] - 1, image.shape[0] - 1))).astype(np.int32)
-    outside = np.flatnonzero(~track.mask[points[:, 1], points[:, 0]])
-    if not len(outside):
-        return
-    points = points[: outside[-1] + 2]
-    colour, half = colour_of(track.object_id), len(points) // 2
+    way = np.asarray(trail)
+    way[1:-1] = (way[:-2] + way[1:-1] + way[2:]) / 3
+    points = np.round(way * (image.shape[1] - 1, image.shape[0] - 1)).astype(np.int32)
+    colour, half = colour_of(object_id), len(points) // 2
     for shade, more in ((_INK, 2), (colour, 0)):
         cv2.polylines(image, [points[: half + 1]], False, shade, style.line + more, cv2.LINE_AA)
         cv2.polylines(image, [points[half:]], False, shade, 2 * style.line + more, cv2.LINE_AA)
@@ -245,14 +250,15 @@ def _tag_text(track: Track) -> str:
 
 
 def _place(size: tuple[int, int], box: PixelBox, placed: Sequence[PixelBox], image: Image) -> PixelBox:
-    """The first free place for a tag: over the box, under it, inside its top; over it where none is free."""
-    tops = (box[1] - size[1], box[3], box[1])
-    left = (box[0] + box[2] - size[0]) // 2
-    places = [_inside(image, left, top, size) for top in tops]
+    """The first free place for a tag: over the box, under it, beside it, inside its top; else over it."""
+    x0, y0, x1, y1 = box
+    middle = (x0 + x1 - size[0]) // 2
+    wanted = ((middle, y0 - size[1]), (middle, y1), (x1, y0), (x0 - size[0], y0), (middle, y0))
+    places = [_inside(image, x, y, size) for x, y in wanted]
     free = (
         place
-        for place, top in zip(places, tops, strict=True)
-        if place[1] == top and not _meets(place, placed)
+        for place, (_, y) in zip(places, wanted, strict=True)
+        if place[1] == y and not _meets(place, placed)
     )
     return next(free, places[0])
 

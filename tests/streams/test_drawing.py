@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 
@@ -159,7 +160,7 @@ def test_the_way_of_an_object_is_drawn_in_its_colour_up_to_its_mask() -> None:
     assert columns.min() <= 64
     assert np.abs(shown[90, 100].astype(int) - colour_of(1)).max() < 40, "a thin line is smoothed"
     mask = disc(SIZE, (0.8, 0.5), 0.1)
-    assert added[mask].mean() < 0.2, "what an object looks like is not painted over"
+    assert not added[mask].any(), "what an object looks like is not painted over"
 
 
 def test_who_stands_still_has_no_trail() -> None:
@@ -198,3 +199,25 @@ def test_an_object_that_may_be_none_is_questioned() -> None:
         ]
 
     assert not np.array_equal(tag("tentative"), tag("tracked"))
+
+
+def test_a_small_object_before_a_large_one_is_seen_whole_whatever_their_ids() -> None:
+    small, large = disc(SIZE, (0.5, 0.5), 0.1), disc(SIZE, (0.5, 0.5), 0.4)
+    for tracks in ((track(1, small), track(2, large)), (track(1, large), track(2, small))):
+        ids = {int(one.mask.sum()): one.object_id for one in tracks}
+        grey = frame(size=SIZE)
+        grey.image[:] = 128
+        towards = np.sign(overlay(Result(grey, tracks), {})[90, 160].astype(int) - 128)
+        assert np.array_equal(towards, np.sign(np.array(colour_of(ids[small.sum()])) - 128))
+
+
+def test_tags_of_a_crowd_do_not_cover_each_other() -> None:
+    masks = [disc(SIZE, (0.5, y), 0.12) for y in (0.5, 0.52, 0.54, 0.56)]
+    tracks = [track(number, mask, label="person") for number, mask in enumerate(masks, 1)]
+    picture = overlay(Result(frame(size=SIZE), tuple(tracks)), {})
+    written = []
+    for one in tracks:
+        box = (picture == colour_of(one.object_id)).all(axis=-1)
+        rows, columns = np.nonzero(cv2.erode(box.view(np.uint8), np.ones((5, 9), np.uint8)))
+        written.append((rows.min(), columns.min()))
+    assert len(set(written)) == 4
