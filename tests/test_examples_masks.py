@@ -15,6 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepsight.streams import rle
+from keepsight.streams.messages import frames_message, masks_message
+from tests.streams.results import result
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -58,3 +60,45 @@ def test_the_javascript_decoder_reads_every_mask(tmp_path: Path) -> None:
     )
     for found, mask in zip(json.loads(done.stdout), masks(9), strict=True):
         assert np.array_equal(np.array(found, bool).reshape(mask.shape), mask)
+
+
+DECODE_ALL = """
+#include "decode_mask.hpp"
+#include <iostream>
+int main() {
+  std::size_t height, width;
+  std::string counts;
+  while (std::cin >> height >> width >> counts) {
+    for (const auto pixel : decode_mask(height, width, counts)) std::cout << char('0' + pixel);
+    std::cout << "\\n";
+  }
+  try { decode_mask(2, 2, "9"); } catch (const std::invalid_argument&) { std::cout << "refused\\n"; }
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_the_cpp_decoder_reads_every_mask_and_refuses_what_is_none(tmp_path: Path) -> None:
+    (tmp_path / "all.cpp").write_text(DECODE_ALL)
+    compiler = ("g++", "-std=c++11", "-Wall", "-Wextra", "-Werror", "-I", str(EXAMPLES))
+    subprocess.run([*compiler, str(tmp_path / "all.cpp"), "-o", str(tmp_path / "all")], check=True)
+    coded = [rle.encode(mask) for mask in masks(9)]
+    asked = "\n".join(f"{one['size'][0]} {one['size'][1]} {one['counts']}" for one in coded)
+    done = subprocess.run([tmp_path / "all"], input=asked, capture_output=True, text=True, check=True)
+    *rows, last = done.stdout.splitlines()
+    assert last == "refused"
+    for row, mask in zip(rows, masks(9), strict=True):
+        assert np.array_equal(np.frombuffer(row.encode(), np.uint8).reshape(mask.shape) == ord("1"), mask)
+
+
+def test_a_label_image_for_ros_is_made_of_a_masks_message() -> None:
+    message = json.loads(masks_message(result(3), 0.0).model_dump_json())
+    code = (EXAMPLES / "ros2.md").read_text().split("```python\n")[1].split("image = ")[0]
+    known = {"said": message, "np": np, "decode": example("decode_mask").decode}
+    exec(code.partition("\n\n")[2], known)
+    labels = known["labels"]
+    for track in result(3).tracks:
+        assert np.array_equal(labels == track.object_id, track.mask)
+    frame = json.loads(frames_message(result(3), 0.0).model_dump_json())
+    assert {"captured", "clock", "epoch", "index", "size"} <= frame.keys()
+    assert {"object_id", "label", "confidence", "box"} <= frame["tracks"][0].keys()
