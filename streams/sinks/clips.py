@@ -96,7 +96,6 @@ class ClipsSink:
         self._units = Units()
         self._recent = Recent(target.before)
         self._clip: Span | None = None
-        self._told: frozenset[Event] = frozenset()
         self._pasts: Pasts = {}
         self._failing = False
         self._exits = AsyncExitStack()
@@ -135,11 +134,9 @@ class ClipsSink:
         self._pasts = seen(self._pasts, result)
         for unit in self._units.take():
             await self._record(unit)
-        events = [event for event in result.events if event.kind in self._target.kinds]
-        for event in events:
-            if event not in self._told:  # a live stream's last result comes twice
+        for event in result.events:
+            if event.kind in self._target.kinds:
                 await self._note(event, result)
-        self._told = frozenset(events)
 
     async def _record(self, unit: Unit) -> None:
         """A unit goes to the clip in progress, or ends it, and to what is kept for the next one."""

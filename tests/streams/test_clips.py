@@ -139,7 +139,7 @@ async def test_a_clip_is_finished_when_the_run_ends_and_its_last_event_is_told_o
             await sink.write(result(index, size=SIZE, time=index / RATE))
         last = result(20, size=SIZE, time=2.0, events=("lost",))
         await sink.write(last)
-        await sink.write(replace(last, events=last.events))
+        await sink.write(replace(last, events=(), closing=True))
     assert len(notes(tmp_path)) == 1
     assert len(times(clips(tmp_path)[0])) == 21
 

@@ -221,3 +221,32 @@ def test_tags_of_a_crowd_do_not_cover_each_other() -> None:
         rows, columns = np.nonzero(cv2.erode(box.view(np.uint8), np.ones((5, 9), np.uint8)))
         written.append((rows.min(), columns.min()))
     assert len(set(written)) == 4
+
+
+DEFICIENCIES = {
+    "protanopia": (
+        (0.152286, 1.052583, -0.204868),
+        (0.114503, 0.786281, 0.099216),
+        (-0.003882, -0.048116, 1.051998),
+    ),
+    "deuteranopia": (
+        (0.367322, 0.860646, -0.227968),
+        (0.280085, 0.672501, 0.047413),
+        (-0.01182, 0.04294, 0.968881),
+    ),
+    "tritanopia": (
+        (1.255528, -0.076749, -0.178779),
+        (-0.078411, 0.930809, 0.147602),
+        (0.004733, 0.691367, 0.3039),
+    ),
+}
+"""What of linear RGB is seen, after Machado, Oliveira and Fernandes (2009), severity 1."""
+
+
+@pytest.mark.parametrize("deficiency", DEFICIENCIES)
+def test_the_first_seven_colours_are_told_apart_with_any_kind_of_colour_vision(deficiency: str) -> None:
+    linear = (np.array([colour_of(object_id) for object_id in range(1, 8)]) / 255) ** 2.2
+    seen_as = np.clip(linear @ np.transpose(DEFICIENCIES[deficiency]), 0, 1) ** (1 / 2.2)
+    lab = cv2.cvtColor(seen_as.astype(np.float32)[None], cv2.COLOR_RGB2LAB)[0]
+    apart = np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(7, 1)]
+    assert apart.min() > 14, "CIE 1976, of which 2.3 can just be noticed"
