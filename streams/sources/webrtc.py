@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from ..base import SourceError, redact
+from ..base import DeniedError, SourceError, redact
 from ..listening import parse_listening
 from ..mailbox import Mailbox
 from ..threads import Worker
@@ -100,6 +100,8 @@ class WhepSource(_PeerSource):
         try:
             return await self._endpoint.watch(exits, self._patience)
         except PeerError as refusal:
+            if refusal.denied:
+                raise DeniedError(f"{self.url}: {refusal}: check user and password") from None
             raise SourceError(f"{self.url}: {refusal}") from None
 
 

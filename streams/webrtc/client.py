@@ -20,7 +20,19 @@ _SCHEMES = {"whep": "http", "wheps": "https", "whip": "http", "whips": "https"}
 
 
 class PeerError(Exception):
-    """The server cannot be reached, or does not want us. One line that says why, without the password."""
+    """The server cannot be reached, or does not want us. One line that says why, without the password.
+
+    `status` is that of its HTTP answer, 0 where there was none.
+    """
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+    @property
+    def denied(self) -> bool:
+        """It wants another user or password."""
+        return self.status in (401, 403)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class Endpoint:
         try:
             async with http.post(self.url, data=offer, headers=self.headers) as response:
                 if response.status not in (200, 201):
-                    raise PeerError(f"HTTP {response.status} {response.reason}")
+                    raise PeerError(f"HTTP {response.status} {response.reason}", response.status)
                 answer = (await response.content.read(MOST_SDP)).decode("utf-8", "replace")
                 location = response.headers.get("Location", "")
                 return answer, urljoin(str(response.url), location) if location else ""

@@ -14,9 +14,10 @@ from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 from av import VideoFrame
 
-from keepsight.streams.base import Source, SourceError
+from keepsight.streams.base import DeniedError, Source, SourceError
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.sources import open_source
+from keepsight.streams.sources.webrtc import WhepSource
 from keepsight.streams.types import Frame, SourceStatus
 from keepsight.streams.webrtc import whep
 from tests.peers.chromium import Chromium, why_no_chromium
@@ -224,6 +225,18 @@ async def test_a_whep_server_that_is_not_there_is_said_without_the_password(unus
     assert status.state == "offline"
     assert "secret" not in status.reason
     assert "refused" in status.reason.lower()
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_whep_server_that_wants_another_password_is_not_asked_often(status: int) -> None:
+    async def refuse(request: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    application = web.Application()
+    application.router.add_post("/door", refuse)
+    async with TestServer(application) as server:
+        with pytest.raises(DeniedError, match=f"HTTP {status} .*: check user and password"):
+            await _entered(WhepSource(f"whep://me:secret@127.0.0.1:{server.port}/door", 5.0))
 
 
 PUBLISH = """
