@@ -41,6 +41,10 @@ class Backoff:
         return max(self.shortest, wanted - spent) * (1 - self.jitter * chance)
 
 
+OUTPUTS = Backoff(shortest=0.25, longest=30.0)
+"""For the servers and brokers that results go to: one that was away must not be overrun by all who waited."""
+
+
 def reconnecting(
     make_source: Callable[[], Source],
     *,

@@ -15,7 +15,7 @@ import aiomqtt
 import structlog
 
 from ..node_messages import CameraInfo, NodeInfo
-from ..retry import Backoff
+from ..retry import OUTPUTS, Backoff
 from ..threads import Worker
 from ..types import Command, Result, SourceStatus, Switch
 from .home_assistant import switches_of
@@ -50,7 +50,7 @@ class MqttSink:
 
     def __init__(self, target: MqttTarget, *, backoff: Backoff | None = None) -> None:
         self._target = target
-        self._backoff = backoff or Backoff(shortest=0.25)
+        self._backoff = backoff or OUTPUTS
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker = Worker(f"mqtt {target.camera}")

@@ -19,7 +19,7 @@ from ..base import SinkError, redact
 from ..encoder import SharedEncoder, Unit
 from ..muxing import Muxer
 from ..pushing import CONNECTED, PATIENCE_SECONDS, greeting, record
-from ..retry import Backoff
+from ..retry import OUTPUTS
 from ..threads import Worker
 from ..webrtc import peer
 from ..webrtc.client import Endpoint, PeerError
@@ -29,7 +29,6 @@ log = structlog.get_logger(__name__)
 
 FINISH_SECONDS = 2.0
 """How long a service may take for its end."""
-BACKOFF = Backoff()
 _COMMAND = (sys.executable, "-m", "keepsight.streams.pushing")
 
 
@@ -63,7 +62,7 @@ class Service(ABC):
                 await self._serve()
                 pause = 0.0
             except Interrupted as reason:
-                pause = BACKOFF.delay(self._failures, random.random())
+                pause = OUTPUTS.delay(self._failures, random.random())
                 self._failures += 1
                 log.warning("output interrupted", sink=self.url, reason=str(reason), again_in=round(pause, 1))
             await asyncio.sleep(pause)

@@ -57,7 +57,7 @@ async def count_frames(path: Path) -> int:
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "BACKOFF", Backoff(0.2, 0.5))
+    monkeypatch.setattr(services, "OUTPUTS", Backoff(0.2, 0.5))
 
 
 @pytest.mark.parametrize("scheme", ["rtsp", "rtmp"])

@@ -8,7 +8,10 @@ from itertools import pairwise
 import pytest
 
 from keepsight.streams.base import DeniedError, SourceError
-from keepsight.streams.retry import Backoff, Reconnecting, SourceStatus, reconnecting
+from keepsight.streams.retry import OUTPUTS, Backoff, Reconnecting, SourceStatus, reconnecting
+from keepsight.streams.sinks import services
+from keepsight.streams.sinks.mqtt import MqttSink
+from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.types import Frame
 from tests.fakes import FakeSource, make_frames
 
@@ -191,3 +194,10 @@ def test_a_camera_that_returns_is_seen_within_a_few_seconds() -> None:
     backoff = Backoff()
     assert max(backoff.delay(failures, 0.0) for failures in range(100)) < 3.0
     assert backoff.delay(100, 0.0, denied=True) == 60.0
+
+
+def test_a_broker_that_stays_away_is_asked_less_and_less_often_up_to_every_half_minute() -> None:
+    pauses = [OUTPUTS.delay(failures, chance=0.0) for failures in range(12)]
+    assert pauses[:4] == [0.25, 0.5, 1.0, 2.0]
+    assert pauses[-1] == 30.0
+    assert MqttSink(parse_target("mqtt://broker"))._backoff is services.OUTPUTS is OUTPUTS
