@@ -26,7 +26,7 @@ from av.video.stream import VideoStream
 
 from ..base import DeniedError, SourceError, redact
 from ..types import Clock, Frame, Image
-from .reading import NOMINAL_RATE, Mark, StreamInfo, ThreadedSource, Timeline, paced
+from .reading import NOMINAL_RATE, Blindness, Mark, StreamInfo, ThreadedSource, Timeline, paced
 from .sender_clock import SenderClock
 
 log = structlog.get_logger(__name__)
@@ -172,7 +172,7 @@ class ContainerSource(ThreadedSource):
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:
         """Each picture, and the seconds it took to decode."""
-        patience, waiting_since = KEY_FRAME_SECONDS, time.monotonic()
+        blindness = Blindness(KEY_FRAME_SECONDS)
         for packet in self._packets(container, stream):
             started = time.perf_counter()
             pictures: list[VideoFrame] = []
@@ -186,8 +186,8 @@ class ContainerSource(ThreadedSource):
             for picture in pictures:
                 yield picture, seconds
             if pictures:
-                patience, waiting_since = self._access.timeout_seconds, time.monotonic()
-            elif self.live and time.monotonic() - waiting_since > patience:
+                blindness.ends(self._access.timeout_seconds)
+            elif self.live and blindness.lasts(time.monotonic()):
                 raise SourceError(f"{self.url}: what comes cannot be decoded")
 
     def _packets(

@@ -48,6 +48,27 @@ class Timeline:
         return self.last
 
 
+@dataclass(slots=True)
+class Blindness:
+    """For how long packets have come of which nothing was seen. The silence between two does not count: after
+    a gap much is sent that only the next key frame explains."""
+
+    patience: float
+    since: float | None = None
+    heard: float = 0.0
+
+    def lasts(self, now: float) -> bool:
+        """A packet came at `now` (seconds), and no picture: whether that lasts longer than `patience`."""
+        if self.since is None or now - self.heard > self.patience:
+            self.since = now
+        self.heard = now
+        return now - self.since > self.patience
+
+    def ends(self, patience: float) -> None:
+        """There are pictures; the next time so much is waited for them."""
+        self.since, self.patience = None, patience
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A frame that reading can begin at: its index, its place in the file (which only the source

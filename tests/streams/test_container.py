@@ -13,13 +13,15 @@ import av
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
 from av.video.frame import VideoFrame
 from structlog.testing import capture_logs
 
 from keepsight.streams.base import SourceError
 from keepsight.streams.sources import open_source
-from keepsight.streams.sources.container import ContainerSource, Timeline
+from keepsight.streams.sources.container import Access, ContainerSource, Timeline
 from keepsight.streams.sources.live import http as http_source
+from keepsight.streams.sources.reading import Blindness
 from keepsight.streams.types import Frame, Image
 from tests.clips import CORNERS, grey_steps, set_display_matrix
 
@@ -168,6 +170,25 @@ async def test_broken_packets_are_skipped_and_counted(make_clip: MakeClip) -> No
     assert_close(frames[-1].image, grey_steps(19, (48, 64)))
 
 
+class Impatient(ContainerSource):
+    """Live, and opened in all the time that takes; then it waits for nothing."""
+
+    def __init__(self, clip: Path) -> None:
+        super().__init__(str(clip), live=True, access=Access(timeout_seconds=0.0))
+
+    def _open_container(self) -> InputContainer:
+        return av.open(self._address)
+
+
+async def test_one_packet_that_cannot_be_decoded_is_no_reason_to_open_a_live_stream_again(
+    make_clip: MakeClip,
+) -> None:
+    """Whatever passed since the last picture: a gap may be as long as we have patience."""
+    clip = make_clip(frames=20, options={"g": "1", "bf": "0"})
+    overwrite_packets(clip, slice(8, 9))
+    assert sum(1 for _ in Impatient(clip).replay()) == 19
+
+
 async def test_a_whole_file_is_read_without_a_warning(make_clip: MakeClip) -> None:
     with capture_logs() as logs:
         await read_all(make_clip(frames=100))
@@ -252,6 +273,15 @@ def test_a_stream_without_times_is_timed_by_its_rate() -> None:
     assert [timeline.place(None) for _ in range(3)] == pytest.approx([0.0, 0.1, 0.2])
     assert timeline.place(50.0) == pytest.approx(0.3)
     assert timeline.place(50.1) == pytest.approx(0.4)
+
+
+def test_what_is_not_seen_after_a_gap_is_waited_for_anew() -> None:
+    blindness = Blindness(patience=30.0)
+    assert [blindness.lasts(second) for second in (100.0, 115.0, 130.0, 131.0)] == [False, False, False, True]
+    blindness.ends(patience=10.0)
+    assert [blindness.lasts(second) for second in (200.0, 205.0, 210.0, 211.0)] == [False, False, False, True]
+    blindness.ends(patience=10.0)
+    assert [blindness.lasts(second) for second in (300.0, 308.0, 320.0, 329.0, 331.0)] == [False] * 4 + [True]
 
 
 def test_time_rises_when_a_stream_repeats_itself_or_sets_its_clock_back() -> None:
