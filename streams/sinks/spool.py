@@ -29,6 +29,9 @@ FAREWELL_SECONDS = 0.3
 _AT_A_TIME = 500
 _PAGE_BYTES = 4096
 
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""What SQLite says of a file that cannot be mended by trying again."""
+
 FAILURES = (sqlite3.Error, OSError, TimeoutError)
 """What a disk that is full, gone, read-only or hanging raises, and a file that is damaged or in use."""
 
@@ -47,9 +50,23 @@ class Spool:
         self._connection: sqlite3.Connection | None = None
 
     def open(self) -> list[tuple[int, str]]:
-        """Make the file where there is none; what was left in it, in order."""
+        """Make the file where there is none; what was left in it, in order. One that is damaged is put
+        aside, and one is made."""
         path = _at_home(self._path)
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        try:
+            return self._open(path)
+        except sqlite3.DatabaseError as error:
+            if getattr(error, "sqlite_errorcode", None) not in _DAMAGE:
+                raise
+            log.warning(
+                "the file of events is damaged: put aside, and begun anew",
+                reason=str(error),
+                aside=str(_put_aside(path)),
+            )
+        return self._open(path)
+
+    def _open(self, path: Path) -> list[tuple[int, str]]:
         connection = sqlite3.connect(path, timeout=0.1)
         try:
             for setting in (
@@ -61,6 +78,7 @@ class Spool:
             ):
                 connection.execute(f"PRAGMA {setting}")
             connection.execute("CREATE TABLE IF NOT EXISTS events (number INTEGER PRIMARY KEY, message TEXT)")
+            _check(connection)
             left = connection.execute("SELECT number, message FROM events ORDER BY number").fetchall()
         except BaseException:
             connection.close()
@@ -78,6 +96,24 @@ class Spool:
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Raises DatabaseError for damage that else would only show when something is written there."""
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        error = sqlite3.DatabaseError(found)
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
+
+
+def _put_aside(path: Path) -> Path:
+    """Rename a damaged file, in place of one that was damaged before; its new name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    path.replace(aside)
+    for ending in ("-wal", "-shm"):
+        path.with_name(f"{path.name}{ending}").unlink(missing_ok=True)
+    return aside
 
 
 def _at_home(path: Path) -> Path:

@@ -144,12 +144,11 @@ async def test_a_disk_with_room_again_is_used_again(tmp_path: Path, log: Log) ->
     assert log.warnings == SAID
 
 
-@pytest.mark.parametrize("place", ["file/a.sqlite", "damaged.sqlite", "folder.sqlite"])
+@pytest.mark.parametrize("place", ["file/a.sqlite", "folder.sqlite"])
 async def test_a_place_that_cannot_be_written_is_said_once_and_stops_no_event(
     tmp_path: Path, log: Log, place: str
 ) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "damaged.sqlite").write_bytes(b"this is not a database, whatever its name" * 100)
     (tmp_path / "folder.sqlite").mkdir()
     events = outbox()
     async with Keeper(Spool(tmp_path / place), events) as keeper:
@@ -159,6 +158,33 @@ async def test_a_place_that_cannot_be_written_is_said_once_and_stops_no_event(
         assert len(sent(events)) == 10
         assert keeper.kept == 0
     assert log.warnings == SAID
+
+
+def damage(path: Path, at: int) -> bytes:
+    """Overwrite a page of the file; its bytes from then on."""
+    data = bytearray(path.read_bytes())
+    data[at : at + 4096] = b"\xaa" * 4096
+    path.write_bytes(data)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("page", [0, 1, 2])
+async def test_a_damaged_file_is_put_aside_and_events_are_on_disk_again(
+    tmp_path: Path, log: Log, page: int
+) -> None:
+    path, spool = tmp_path / "a.sqlite", Spool(tmp_path / "a.sqlite")
+    spool.open()
+    spool.write([(number, "x" * 1000) for number in range(20)], 0)
+    spool.close()
+    damaged = damage(path, page * 4096)
+    for number in (1, 2):  # the next run finds it whole
+        events = outbox()
+        async with Keeper(Spool(path), events) as keeper:
+            events.put(result(0, events=("new",)))
+            await keeper.released(number)
+            assert keeper.kept == number
+    assert log.warnings == ["the file of events is damaged: put aside, and begun anew"]
+    assert (tmp_path / "a.sqlite.damaged").read_bytes() == damaged
 
 
 async def test_an_event_that_cannot_be_read_is_left_out(tmp_path: Path, log: Log) -> None:
