@@ -40,6 +40,10 @@ def parse_prompt(text: str) -> Cue:
 
     A point that ends in `,-` is not on the object. Raises ConfigError.
     """
+    if any(
+        "\ud800" <= character <= "\udfff" for character in text
+    ):  # how Python keeps odd bytes it was given
+        raise ConfigError(f"--prompt {text!r}: is not UTF-8")
     try:
         return _parse_prompt(_pairs(text))
     except ValueError as error:
@@ -186,7 +190,7 @@ def read_prompt_log(path: Path) -> list[Cue]:
     Empty lines are skipped. Raises ConfigError naming the line.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # not at what else ends lines: JSON may hold it
     except OSError as error:
         raise ConfigError(f"--prompts {path}: {reason(error)}") from None
     except UnicodeDecodeError:

@@ -49,6 +49,7 @@ def test_points_may_be_on_the_object_or_not() -> None:
         ("id=3", "give a box=x0,y0,x1,y1 or a point=x,y"),
         ("", "give a box"),
         ("label='dog", "No closing quotation"),
+        ("box=0,0,1,1 label=\udcff", "is not UTF-8"),
     ],
 )
 def test_a_wrong_prompt_is_answered_with_what_would_be_right(text: str, said: str) -> None:
@@ -126,6 +127,13 @@ def test_a_prompt_log_says_everything_a_user_can(tmp_path: Path) -> None:
     assert np.array_equal(cues[1].mask, mask)  # type: ignore[arg-type]
     assert cues[2] == Cue(40, Correct(object_id=1, points=((0.2, 0.3),), labels=(False,)))
     assert cues[3:] == [Cue(90, Forget(1)), Cue(95, Reset())]
+
+
+def test_a_label_may_hold_what_ends_lines_elsewhere(tmp_path: Path) -> None:
+    label, log = "red\u2028dog\u0085\u2029", tmp_path / "log.jsonl"
+    line = {"command": "prompt", "label": label, "box": [0, 0, 1, 1]}
+    log.write_bytes(orjson.dumps(line) + b"\r\n" + orjson.dumps(line))
+    assert [cue.command.label for cue in read_prompt_log(log)] == [label, label]  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
