@@ -10,23 +10,32 @@ returns or is forgotten. Nothing is known of what is not tracked: "rest" covers 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .types import Image, Mask, Result, Track
+from .types import Box, Image, Mask, Result, Track
 from .wording import unknown
 
 Style = Literal["blur", "pixelate", "solid", "remove"]
 STYLES: tuple[Style, ...] = get_args(Style)
 REST = "rest"
 
-Seen = Mapping[int, Mask]
-"""By object id, the mask where each object was seen last. As many as there are tracks."""
+
+class Place(NamedTuple):
+    """Where an object was seen: its mask, and the box around that."""
+
+    mask: Mask
+    box: Box
+
+
+Seen = Mapping[int, Place]
+"""By object id, where each object was seen last. As many as there are tracks."""
 Patch = NDArray[np.uint8]
 """(H, W) uint8, 1 where a picture is to be covered."""
 
@@ -41,6 +50,8 @@ SMALLEST_CELL = 0.02
 REST_CELL = 0.05
 _INPAINTED = 64
 """Pixels along the longer side at which a removed object's place is filled: it has no detail anyway."""
+_REACH = 2
+"""So far around a missing pixel, in such pixels, is looked for what it may be."""
 _CONTEXT = 0.3
 """How much around it tells what belongs there, in parts of its size."""
 _SOLID = (72, 72, 72)
@@ -91,10 +102,12 @@ def covered(seen: Seen, covers: Sequence[Cover], result: Result) -> tuple[Seen, 
 
 
 def _seen(before: Seen, tracks: Iterable[Track]) -> Seen:
-    masks = (
-        (track.object_id, track.mask if _is_seen(track) else before.get(track.object_id)) for track in tracks
-    )
-    return {object_id: mask for object_id, mask in masks if mask is not None}
+    places = ((track.object_id, _place(track) or before.get(track.object_id)) for track in tracks)
+    return {object_id: place for object_id, place in places if place is not None}
+
+
+def _place(track: Track) -> Place | None:
+    return Place(track.mask, track.box) if _is_seen(track) and track.box is not None else None
 
 
 def _is_seen(track: Track) -> bool:
@@ -122,20 +135,23 @@ def _cover_objects(image: Image, tracks: Iterable[Track], seen: Seen, style: Sty
         _fill(image[rows, columns], patch[rows, columns], style, cell)
 
 
-def _mark(patch: Patch, track: Track, last: Mask | None) -> tuple[int, int, int, int] | None:
+def _mark(patch: Patch, track: Track, last: Place | None) -> tuple[int, int, int, int] | None:
     """Mark in the patch where an object is and was; the rows and columns where that is: (top, bottom, left,
     right). None where nothing is known of it."""
-    mask = track.mask.view(np.uint8)
-    if last is not None:
-        mask = mask | _at_size(last, mask.shape)
-    x, y, width, height = cv2.boundingRect(mask)
-    if width == 0:
+    boxes = [box for box in (track.box, last.box if last else None) if box is not None]
+    if not boxes:
         return None
-    margin = max(2, round((MARGIN if _is_seen(track) else HIDDEN_MARGIN) * min(mask.shape)))
-    top, bottom = max(0, y - margin), min(mask.shape[0], y + height + margin)
-    left, right = max(0, x - margin), min(mask.shape[1], x + width + margin)
+    height, width = patch.shape
+    margin = max(2, round((MARGIN if _is_seen(track) else HIDDEN_MARGIN) * min(height, width)))
+    top = max(0, math.floor(min(box[1] for box in boxes) * height) - margin)
+    left = max(0, math.floor(min(box[0] for box in boxes) * width) - margin)
+    bottom = min(height, math.ceil(max(box[3] for box in boxes) * height) + margin)
+    right = min(width, math.ceil(max(box[2] for box in boxes) * width) + margin)
+    mask = track.mask.view(np.uint8)[top:bottom, left:right]
+    if last is not None:
+        mask = mask | _at_size(last.mask, patch.shape)[top:bottom, left:right]
     kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
-    patch[top:bottom, left:right] |= np.asarray(cv2.dilate(mask[top:bottom, left:right], kernel), np.uint8)
+    patch[top:bottom, left:right] |= np.asarray(cv2.dilate(mask, kernel), np.uint8)
     return top, bottom, left, right
 
 
@@ -186,12 +202,12 @@ def _inpainted(crop: Image, patch: Patch, cell: int) -> Image:
     height, width = crop.shape[:2]
     scale = min(1.0, _INPAINTED / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    share = cv2.resize(patch * 255.0, size, interpolation=cv2.INTER_AREA)
+    share = cv2.resize(patch * np.uint8(255), size, interpolation=cv2.INTER_AREA)
     missing = np.asarray(share > 0).astype(np.uint8)
     if missing.all():
         return _filled(crop, patch, cell)
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA)
-    whole = cv2.inpaint(small, missing, 3, cv2.INPAINT_TELEA)
+    whole = cv2.inpaint(small, missing, _REACH, cv2.INPAINT_TELEA)
     return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
