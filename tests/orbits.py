@@ -24,7 +24,7 @@ ENCODERS = {"h264": "libx264", "h265": "libx265", "mjpeg": "mjpeg"}
 OPTIONS = {
     "h264": {"preset": "veryfast", "tune": "zerolatency", "g": f"{RATE}"},
     "h265": {"preset": "ultrafast", "tune": "zerolatency", "x265-params": f"keyint={RATE}:log-level=none"},
-    "mjpeg": {"q": "4"},
+    "mjpeg": {},
 }
 
 

@@ -187,6 +187,7 @@ async def switches(folder: Path, engine: Engine, times: int) -> list[str]:
 async def switch(trial: Trial, server: RtspServer, name: str, *clips: Path, codec: str = "h264") -> None:
     async def end() -> None:
         server.kill()
+        await asyncio.sleep(1)  # what was on its way has been tracked
 
     async def begin() -> None:
         await asyncio.to_thread(server.restart, *clips, codec=codec)
@@ -319,10 +320,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("mode", nargs="*", choices=[*MODES, []], default=[])
     parser.add_argument("--model", default="nano")
-    parser.add_argument("--size", type=int, default=192, help="the model's input")
+    parser.add_argument("--size", type=int, help="the model's input, its own where not given")
     parser.add_argument("--times", type=int, default=0, help="other than the usual number of faults")
     given = parser.parse_args()
-    engine = {"model": given.model, "size": given.size}
+    engine = {"model": given.model} | ({"size": given.size} if given.size else {})
     missed: list[str] = []
     for mode in given.mode or MODES:
         sys.stdout.write(f"{mode}\n")
