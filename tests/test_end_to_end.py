@@ -140,6 +140,35 @@ async def test_a_run_that_waits_for_its_camera_can_be_interrupted(tmp_path: Path
     assert not (tmp_path / "x.mp4").exists()
 
 
+async def test_a_run_whose_camera_takes_the_call_and_says_nothing_can_be_interrupted(tmp_path: Path) -> None:
+    called = asyncio.Event()
+    server = await asyncio.start_server(lambda *_: called.set(), "127.0.0.1", 0)
+    url = f"rtsp://127.0.0.1:{server.sockets[0].getsockname()[1]}/mute"
+    async with server, Keepsight(tmp_path, "run", url, *TRACK, "-o", "x.mp4") as run:
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            await called.wait()
+        ended = await run.end(signal.SIGINT)
+    assert (ended.code, ended.err) == (130, "")
+    assert ended.seconds < STOP_SECONDS
+
+
+async def test_a_run_whose_camera_has_fallen_silent_can_be_interrupted(
+    tmp_path: Path, make_clip: Callable[..., Path], rtsp_server: Callable[..., RtspServer]
+) -> None:
+    server = rtsp_server(make_clip(frames=50, size=(120, 160)))
+    async with Keepsight(tmp_path, "run", server.url, *TRACK, "-o", "x.jsonl") as run:
+        assert run.process.stderr is not None
+        await run.has_written("x.jsonl", 1000)
+        server.freeze()
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            said = (await run.process.stderr.readline()).decode()
+        ended = await run.end(signal.SIGINT)
+    assert "stalled" in said
+    assert (ended.code, ended.err) == (130, "")
+    assert ended.seconds < STOP_SECONDS
+    assert lines_of(tmp_path / "x.jsonl")[-1]["events"][-1]["kind"] == "end"
+
+
 @needs_mosquitto
 async def test_a_camera_is_tracked_to_a_broker(
     tmp_path: Path, make_clip: Callable[..., Path], rtsp_server: Callable[..., RtspServer]
