@@ -20,7 +20,7 @@ from keepsight.streams.base import Source
 from keepsight.streams.pictures import as_rgb, read_picture
 from keepsight.streams.recording import open_recording
 from keepsight.streams.sources import open_source
-from keepsight.streams.threads import iterate
+from keepsight.streams.threads import Worker, iterate
 from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
 
 from .build import calibrated, load_predictor
@@ -143,7 +143,8 @@ def source_of(footage: Footage) -> Source:
 
 
 class Pictures:
-    """Frames or images from an iterable, as a source that waits."""
+    """Frames or images from an iterable, as a source that waits. It is asked for them in a thread of its own:
+    it may read files, or wait for a camera."""
 
     live = False
     url = "pictures"
@@ -153,18 +154,22 @@ class Pictures:
 
     def __init__(self, pictures: Iterable[Frame | Image]) -> None:
         self._pictures = pictures
+        self._worker = Worker("pictures")
 
     async def __aenter__(self) -> Self:
+        await self._worker.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        pass
+        await self._worker.__aexit__(kind, error, trace)
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
-        for index, picture in enumerate(self._pictures):
+        pictures, index = await self._worker.run(iter, self._pictures), 0
+        while (picture := await self._worker.run(next, pictures, None)) is not None:
             yield picture if isinstance(picture, Frame) else as_frame(picture, index)
+            index += 1
 
 
 def as_frame(image: Image, index: int) -> Frame:

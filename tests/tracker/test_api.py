@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
 from contextlib import aclosing
 
 import numpy as np
 import pytest
 
 import keepsight.tracker as ks
+from keepsight.streams.types import Image
 from tests.fakes import FakeSource, make_frames
 
 SCENE = "test://?frames=5&size=96x64"
@@ -69,6 +71,19 @@ def test_pictures_of_the_users_own_are_tracked(tracker: ks.Tracker) -> None:
     results = list(tracker.track(pictures, [ks.Prompt(mask=mask)]))
     assert [result.frame.index for result in results] == [0, 1, 2, 3]
     assert np.array_equal(results[0].frame.image, pictures[0])
+
+
+async def test_pictures_are_waited_for_beside_the_event_loop(tracker: ks.Tracker) -> None:
+    comes = threading.Event()
+
+    def camera() -> Iterator[Image]:
+        yield np.zeros((40, 60, 3), np.uint8)
+        assert comes.wait(THREAD_SECONDS), "the event loop was blocked"
+        yield np.zeros((40, 60, 3), np.uint8)
+
+    asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, comes.set)
+    async with aclosing(tracker.atrack(camera(), [ks.Prompt(box=BOX)])) as results:
+        assert [result.frame.index async for result in results] == [0, 1]
 
 
 def test_frames_of_another_tracker_are_tracked_as_they_are(tracker: ks.Tracker) -> None:
