@@ -64,7 +64,8 @@ class Frame:
 
     `index` counts decoded frames from 0 and goes on over reconnects; `epoch` rises at each reconnect;
     `time` is the presentation time; `captured` is wall-clock time (seconds since 1970) as told by `clock`;
-    `arrived` is `time.monotonic()` when the frame was decoded; `decode_seconds` is what decoding it cost.
+    `arrived` is `time.monotonic()` when the frame was decoded; `decode_seconds` is what decoding it cost;
+    `passed` counts the frames before it that were let go by while the stream was switched off.
     """
 
     image: Image
@@ -75,6 +76,12 @@ class Frame:
     clock: Clock
     arrived: float
     decode_seconds: float = 0.0
+    passed: int = 0
+
+    @property
+    def place(self) -> int:
+        """Its index among those that were not let go by: where places are missing, frames were dropped."""
+        return self.index - self.passed
 
     @property
     def ref(self) -> FrameRef:

@@ -33,7 +33,7 @@ class FakeSource:
         live: bool = False,
         *,
         refusal: SourceError | None = None,
-        failure: SourceError | None = None,
+        failure: Exception | None = None,
         hangs: bool = False,
     ) -> None:
         self.live = live

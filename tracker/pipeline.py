@@ -130,13 +130,13 @@ async def results(
     Each step carries out the cues that are due, then what `take` gives; it is asked once a step.
     The last result also has the end events of all objects, and refuses the commands for frames that never
     came. To know the last one, a file's result waits for the next frame; a live source's is told again,
-    `closing`, with these alone. Raises ConfigError for a mask of the wrong size, and SourceError after the
-    results before it. Close it (`contextlib.aclosing`) to close the source.
+    `closing`, with these alone. Raises ConfigError for a mask of the wrong size, and whatever the source or a
+    step does, after the results before it. Close it (`contextlib.aclosing`) to close the source.
     """
     stop = stop or asyncio.Event()
     session: Session | None = None
     last: Result | None = None
-    fault: SourceError | None = None
+    fault: Exception | None = None
 
     def when(frame: Frame) -> Due | None:
         wait = session.when_due(frame) if session else None
@@ -164,8 +164,8 @@ async def results(
                 elif last is not None:
                     yield last
                 last = result
-        except SourceError as error:
-            fault = error
+        except Exception as error:
+            fault = error  # raised once what is held back has been told
         if last is not None and session is not None:
             told = closing(last) if source.live else last
             yield ended(told, session.finish(last.frame), () if stop.is_set() else cues)

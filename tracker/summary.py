@@ -71,7 +71,8 @@ class Meter:
 
     frames: int = 0
     objects: int = 0
-    first_index: int = 0
+    first_place: int = 0
+    last_place: int = 0
     last: FrameRef | None = None
     refused: list[str] = field(default_factory=list)
     started: float | None = None
@@ -87,8 +88,8 @@ class Meter:
         if result.frame.ref == self.last:
             return
         if self.last is None:
-            self.first_index = result.frame.index
-        self.last = result.frame.ref
+            self.first_place = result.frame.place
+        self.last, self.last_place = result.frame.ref, result.frame.place
         self.frames += 1
         self.objects = len(result.tracks)
         self.latest = now
@@ -105,8 +106,8 @@ class Meter:
 
     @property
     def dropped(self) -> int:
-        """Frames that were decoded, but were not stepped."""
-        return 0 if self.last is None else self.last[1] - self.first_index + 1 - self.frames
+        """Frames that were decoded and not let go by, but were not stepped."""
+        return 0 if self.last is None else self.last_place - self.first_place + 1 - self.frames
 
     def summary(self) -> Summary:
         stages = tuple(stage(name, self.stages[name]) for name in STAGES)

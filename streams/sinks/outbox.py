@@ -141,7 +141,8 @@ class Tally:
         self.next_due = 0.0
         self._state: RunState = "waiting"
         self._frames = 0
-        self._first_index = 0
+        self._first_place = 0
+        self._last_place = 0
         self._last: FrameRef | None = None
         self._objects = 0
         self._told_frames = 0
@@ -156,10 +157,10 @@ class Tally:
         if result.frame.ref == self._last:
             return
         if self._last is None:
-            self._first_index = result.frame.index
+            self._first_place = result.frame.place
             self._state = "running"
             self.next_due = 0.0
-        self._last = result.frame.ref
+        self._last, self._last_place = result.frame.ref, result.frame.place
         self._frames += 1
 
     def hear(self, source: SourceStatus, now: float) -> None:
@@ -174,8 +175,8 @@ class Tally:
 
     @property
     def dropped(self) -> int:
-        """Frames that were decoded, but whose result did not come here."""
-        return 0 if self._last is None else self._last[1] - self._first_index + 1 - self._frames
+        """Frames that were decoded and not let go by, but whose result did not come here."""
+        return 0 if self._last is None else self._last_place - self._first_place + 1 - self._frames
 
     def stop(self) -> None:
         self._state = "stopped"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -14,7 +15,8 @@ LOOK_SECONDS = 0.1
 
 
 class GatedSource:
-    """The frames of `source` while `is_on`; a live one's are let go by meanwhile, a file waits."""
+    """The frames of `source` while `is_on`; a live one's are let go by meanwhile, and counted in those after
+    them, a file waits."""
 
     def __init__(self, source: Source, is_on: Callable[[], bool]) -> None:
         self.live = source.live
@@ -47,8 +49,12 @@ class GatedSource:
         await self._source.__aexit__(kind, error, trace)
 
     async def __aiter__(self) -> AsyncIterator[Frame]:
+        seen = passed = 0
         async for frame in self._source:
             while not self.live and not self._is_on():  # noqa: ASYNC110 - sinks are asked, they tell nobody
                 await asyncio.sleep(LOOK_SECONDS)
             if self._is_on():
-                yield frame
+                yield replace(frame, passed=passed)
+            else:
+                passed += frame.index - seen + 1
+            seen = frame.index + 1

@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import pytest
 
 from keepsight.streams.base import Sink, SinkError, SourceError
 from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
@@ -372,6 +373,23 @@ async def test_leaving_the_results_early_closes_the_source() -> None:
     assert not source.is_open
 
 
+async def test_what_breaks_the_footage_is_raised_after_the_results_before_it() -> None:
+    source = FakeSource(make_frames(3), failure=ZeroDivisionError("a generator's own"))
+    seen: list[Result] = []
+
+    async def start(frame: Frame) -> CountingSession:
+        return CountingSession()
+
+    async def read() -> None:
+        async for result in results(source, start):
+            seen.append(result)
+
+    with pytest.raises(ZeroDivisionError):
+        await read()
+    assert [result.frame.index for result in seen] == [0, 1, 2]
+    assert [event.kind for event in seen[-1].events] == ["update", "end"]
+
+
 def test_merged_results_keep_a_bounded_number_of_events() -> None:
     frame = make_frames(1)[0]
     result = Result(frame, events=(an_event(frame),) * 600)
@@ -393,6 +411,13 @@ def test_merged_results_keep_the_answers_to_commands() -> None:
     unread = Result(first, applied=(Applied(Forget(1), (0, 0), 1),), refusals=(Refusal(Reset(), "no"),))
     merged = merge(unread, Result(second))
     assert (merged.applied, merged.refusals) == (unread.applied, unread.refusals)
+
+
+def test_frames_that_were_let_go_by_are_not_dropped() -> None:
+    meter = Meter()
+    for frame in (make_frames(1)[0], replace(make_frames(30)[29], passed=25)):
+        meter.record(Result(frame), 0.0)
+    assert meter.dropped == 3
 
 
 def test_what_was_answered_to_its_asker_is_no_fault_of_the_run() -> None:
