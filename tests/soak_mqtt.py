@@ -1,8 +1,9 @@
-"""What MQTT must withstand, measured: `python -m tests.soak_mqtt [outages|frozen|malformed]`, minutes each.
+"""What MQTT must withstand, measured: `python -m tests.soak_mqtt [outages|frozen|malformed|live]`.
 
 outages: a process of ours writes events and is killed again and again, and so is the broker, or frozen.
 Told: the events that were safe, how many of them were missing, came twice with one id, or out of order.
 frozen: the frame rate of tracking with the broker well, away and frozen.
+live: see `soak_mqtt_live`.
 malformed: thousands of commands that cannot be meant: how many were refused, and what they cost in memory.
 """
 
@@ -26,6 +27,7 @@ from keepsight.streams.sinks.minute import resident_bytes
 from tests.peers.asker import Asker
 from tests.peers.gate import Gate
 from tests.peers.mosquitto import Mosquitto
+from tests.soak_mqtt_live import live
 from tests.streams.test_mqtt_spool import CAMERA, OBJECTS, events, mqtt_sink, safe, writing
 from tests.streams.test_mqtt_spool import busy as busy_result
 from tests.tracker.test_mqtt_commands import MALFORMED, ON_RED, tracking
@@ -195,6 +197,7 @@ TRIALS: dict[str, Callable[[Path], Awaitable[dict[str, Any]]]] = {
     "outages": outages,
     "frozen": frozen,
     "malformed": malformed,
+    "live": live,
 }
 
 

@@ -30,7 +30,7 @@ SAME_BOX = 0.35
 """A box and a track whose boxes have this IoU are one thing."""
 CLICKS = 8
 """Along each side of a frame, when a grid of them is tried: a few seconds' work on two cores."""
-SMALLEST, LARGEST = 0.001, 0.4
+SMALLEST, LARGEST = 0.001, 0.15
 """Parts of the frame that what the grid finds may have: what is larger is mostly background."""
 POLICY = SeedingSettings(still_after=math.inf)
 
@@ -162,15 +162,16 @@ def by_detector(detector: Detector, image: Image) -> tuple[Thing, ...]:
 
 
 def by_grid(model: ImagePredictor, image: Image, clicks: int = CLICKS) -> tuple[Thing, ...]:
-    """Everything of a sensible size, without what is within something larger, largest first: by so many
-    clicks along each side. In the model's thread."""
+    """Everything of a sensible size that is apart from what is surer, the surest first: by so many clicks
+    along each side. In the model's thread."""
     from .image_batches import encode_pictures
     from .proposals import everything, usual_settings
 
     pixels = image.shape[0] * image.shape[1]
     settings = replace(usual_settings(model), points_per_side=clicks)
     kept: list[Thing] = []
-    for segment in everything(next(encode_pictures(model, [image], 1)), settings):
+    found = everything(next(encode_pictures(model, [image], 1)), settings)
+    for segment in sorted(found, key=lambda one: -one.iou * one.stability):
         mask = rle.decode(segment.rle)
         if segment.box is None or not SMALLEST <= segment.area / pixels <= LARGEST:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -17,16 +18,26 @@ PATIENCE_SECONDS = 60
 
 
 class Asker:
-    """Hears everything under `camera` ("keepsight/n/cam/c") and `more`, and asks there."""
+    """Hears everything under `camera` ("keepsight/n/cam/c") and `more`, and asks there; where `login` names
+    one, "user:password", as a user."""
 
-    def __init__(self, port: int, camera: str, *more: str) -> None:
+    def __init__(
+        self, port: int, camera: str, *more: str, login: str = "", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.correlations: list[bytes | None] = []
         self._camera = camera
         heard = ("ack", "frames", "events", "+/state")
         self._topics = (*(f"{camera}/{name}" for name in heard), *more)
+        user, _, password = login.partition(":")
         self._client = aiomqtt.Client(
-            "127.0.0.1", port, protocol=aiomqtt.ProtocolVersion.V5, timeout=PATIENCE_SECONDS
+            "localhost" if tls else "127.0.0.1",
+            port,
+            username=user or None,
+            password=password or None,
+            tls_context=tls,
+            protocol=aiomqtt.ProtocolVersion.V5,
+            timeout=PATIENCE_SECONDS,
         )
 
     async def __aenter__(self) -> Self:
