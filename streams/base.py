@@ -11,6 +11,9 @@ from typing import Protocol, Self, runtime_checkable
 
 from .types import Command, EventKind, Frame, Result, SourceStatus, Switch
 
+HARDWARE = ("auto", "cuda", "vaapi", "videotoolbox", "d3d11va")
+"""What may be asked to decode video: a kind of device, as FFmpeg calls it, or the first that there is."""
+
 
 class SourceError(Exception):
     """A source cannot be opened or read. The message is one line, names the cause and holds no password."""

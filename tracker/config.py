@@ -11,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from keepsight.streams.base import HARDWARE
 from keepsight.streams.privacy import parse_cover
 from keepsight.streams.wording import first_error
 
@@ -94,6 +95,7 @@ class Stream(_Frozen):
     source: str
     realtime: bool = False
     loop: bool = False
+    hwaccel: Annotated[str, one_of("off", *HARDWARE)] = "off"
     max_objects: Annotated[int, Field(ge=1, le=255)] = 16
     prompt: Strings = ()
     prompt_mask: Strings = ()

@@ -75,7 +75,12 @@ def prepare_stream(
     offer_clips(sinks)
     hear = partial(tell, sinks)
     source = open_source(
-        stream.source, on_status=hear, realtime=stream.realtime, loop=stream.loop, after=after
+        stream.source,
+        on_status=hear,
+        realtime=stream.realtime,
+        loop=stream.loop,
+        after=after,
+        hwaccel=stream.hwaccel,
     )
     if any(isinstance(sink, Switched) for sink in sinks):
         source = GatedSource(source, partial(are_on, sinks, "enabled"))

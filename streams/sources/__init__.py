@@ -17,7 +17,8 @@ from .played import Played
 from .synthetic import SyntheticSource
 from .webrtc import WhepSource, WhipSource, whip_listener
 
-SCHEMES: dict[str, Callable[[str, float], Source]] = {
+Make = Callable[[str, float], Source]
+SCHEMES: dict[str, Make] = {
     "rtsp": rtsp,
     "rtsps": rtsp,
     "rtmp": rtmp,
@@ -42,6 +43,7 @@ def open_source(
     realtime: bool = False,
     loop: bool = False,
     after: float = 0.0,
+    hwaccel: str = "off",
 ) -> Source:
     """The source that a URL or a path names; nothing is opened before `async with`.
 
@@ -49,27 +51,40 @@ def open_source(
     opened again for ever, the first time `after` so many seconds, and `on_status` is told how it does. A
     recording is played at its own rate with `realtime`, and over and over with `loop`. `SourceError` for what
     does not exist or is not known.
+
+    `hwaccel`: what is to decode, one of `base.HARDWARE`; with `off`, and where it is not there, software.
     """
     if realtime or loop:
-        return _played(url, timeout_seconds, realtime, loop)
+        return _played(url, timeout_seconds, realtime, loop, hwaccel)
     if url.startswith(f"{PUBLISHED}://"):
         listener = whip_listener(url)
         return reconnecting(lambda: WhipSource(url, listener), on_status=on_status, around=listener)
-    make = _constructor(url)
+    make = _decoding(_constructor(url), hwaccel)
     source = make(url, timeout_seconds)
     if source.live and not isinstance(source, SyntheticSource):
         return reconnecting(lambda: make(url, timeout_seconds), on_status=on_status, after=after)
     return source
 
 
-def _played(url: str, timeout_seconds: float, realtime: bool, loop: bool) -> Source:
+def _decoding(make: Make, hwaccel: str) -> Make:
+    """The constructor of a source that decodes as `hwaccel` says, where it is FFmpeg that does."""
+
+    def made(url: str, timeout_seconds: float) -> Source:
+        source = make(url, timeout_seconds)
+        return source.decoded_by(hwaccel) if isinstance(source, ContainerSource) else source
+
+    return make if hwaccel == "off" else made
+
+
+def _played(url: str, timeout_seconds: float, realtime: bool, loop: bool, hwaccel: str) -> Source:
     make = _constructor(url)
     if make is not _on_disk:
         raise SourceError(f"{redact(url)}: only files and folders of images can be looped or in real time")
+    make = _decoding(make, hwaccel)
     return Played(lambda: make(url, timeout_seconds), realtime=realtime, loop=loop)
 
 
-def _constructor(url: str) -> Callable[[str, float], Source]:
+def _constructor(url: str) -> Make:
     if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", url):
         scheme = _scheme(url)
         if scheme not in SCHEMES:

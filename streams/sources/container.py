@@ -11,7 +11,7 @@ import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import Self, cast
 from urllib.parse import urlsplit
 
 import av
@@ -26,6 +26,7 @@ from av.video.stream import VideoStream
 
 from ..base import DeniedError, SourceError, redact
 from ..types import Clock, Frame, Image
+from .hardware import decoder
 from .reading import NOMINAL_RATE, Blindness, Mark, StreamInfo, ThreadedSource, Timeline, paced
 from .sender_clock import SenderClock
 
@@ -67,6 +68,12 @@ class ContainerSource(ThreadedSource):
         self._clock = SenderClock()
         self._address = url
         self._access = access or Access()
+        self._hardware: str | None = None
+
+    def decoded_by(self, hardware: str) -> Self:
+        """One of `base.HARDWARE` is to decode, where there is such a device."""
+        self._hardware = hardware
+        return self
 
     @contextlib.contextmanager
     def _open(self, stopping: threading.Event) -> Iterator[tuple[StreamInfo, Iterator[Frame]]]:
@@ -87,6 +94,7 @@ class ContainerSource(ThreadedSource):
                 format=self._access.format,
                 options=dict(self._access.options),
                 timeout=(seconds, seconds),
+                hwaccel=None if self._hardware is None else decoder(self._hardware),
             )
         except av.InvalidDataError:
             cause = _network_error(self._address) or (

@@ -35,6 +35,8 @@ def run_offline(config: RunConfig) -> int:
         raise ConfigError(f"--offline: writes files when all is tracked; {live[0]} is for a stream")
     if config.realtime or config.loop:
         raise ConfigError("--offline: takes a recording as a whole; leave out --realtime and --loop")
+    if config.hwaccel != "off":
+        raise ConfigError("--offline: seeks frame by frame, in software; leave out --hwaccel")
     if config.record is not None:
         raise ConfigError("--offline: the recording is there already; leave out --record")
     if config.auto != "off" or config.rules != NO_RULES:

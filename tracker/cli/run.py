@@ -51,6 +51,9 @@ PROMPT_MASK = typer.Option(
 PROMPTS = typer.Option(metavar="FILE.jsonl", help="A prompt log: one command a line with its frame")
 REALTIME = typer.Option("--realtime", help="Play a file at its own rate, like a camera")
 LOOP = typer.Option("--loop", help="Play a file over and over")
+HWACCEL = typer.Option(
+    help="Decode in hardware: auto, or cuda, vaapi, videotoolbox, d3d11va; in software where there is none"
+)
 RULES = typer.Option(metavar="FILE.yaml", help="Zones, lines and motion to be told of")
 PRIVACY = typer.Option(
     help="blur, pixelate, solid or remove what is tracked, in every picture that leaves; with label=NAME "
@@ -83,6 +86,7 @@ def run(
     auto: Annotated[str | None, AUTO] = None,
     realtime: Annotated[bool | None, REALTIME] = None,
     loop: Annotated[bool | None, LOOP] = None,
+    hwaccel: Annotated[str | None, HWACCEL] = None,
     rules: Annotated[Path | None, RULES] = None,
     privacy: Annotated[list[str] | None, PRIVACY] = None,
     model: Annotated[str | None, MODEL] = None,
@@ -103,7 +107,7 @@ def run(
     from .running import run_streams, tell
 
     watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
-    played = typed(realtime=realtime, loop=loop, privacy=privacy, record=record)
+    played = typed(realtime=realtime, loop=loop, hwaccel=hwaccel, privacy=privacy, record=record)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
     if offline:
