@@ -130,10 +130,53 @@ class Switched(Protocol):
         ...
 
 
-def redact(url: str) -> str:
-    """The URL with its secrets replaced by ***: the user's password, and query values named like one.
+_AFTER_USER = re.compile(r"[/@:\s\[]")
+_STREAM_KEY = re.compile(r"(?i)(rtmps?://[^/\s,'\"]*/[^\s?#,'\"]*/)[^/\s?#,'\"]+")
+_PARAMETER = re.compile(r"([?&;#])([^=&;#?\s]*)=[^&;#\s]*")
+_SHOWN = frozenset(
+    (
+        *("ca", "camera", "cert", "discovery", "fps", "frames", "frames_per_second", "live", "masks", "node"),
+        *("objects", "path", "seed", "size", "spool"),
+        *("audio", "channel", "codec", "compression", "height", "profile", "quality", "resolution"),
+        *("streamtype", "subtype", "transport", "user", "username", "videocodec", "width"),
+    )
+)
+"""Parameters of our own URLs, and of cameras, that are no secrets. Of all others nobody knows."""
+
+
+def redact(text: str) -> str:
+    """URLs, or a text with some, with what may be secret replaced by ***: passwords, the values of all
+    parameters but a few, and the end of RTMP addresses, which is the key of whoever publishes there.
 
     A password may hold a slash that should have been percent-encoded; digits before a slash are a port.
+    Texts come from anybody: the time this takes grows with the length alone.
     """
-    url = re.sub(r"(?<=://)([^/@:\s\[]*):(?:[^/\s]*|(?!\d+/)\S*)@", r"\1:***@", url)
-    return re.sub(r"(?i)([?&][^=&\s]*(?:pass|pwd|token|key|secret|auth)[^=&\s]*)=[^&\s]*", r"\1=***", url)
+    words = (_without_passwords(word) for word in re.split(r"(\s+)", text))
+    return _PARAMETER.sub(_without_value, _STREAM_KEY.sub(r"\1***", "".join(words)))
+
+
+def _without_value(found: re.Match[str]) -> str:
+    return found[0] if found[2].lower() in _SHOWN else f"{found[1]}{found[2]}=***"
+
+
+def _without_passwords(word: str) -> str:
+    """Each `://user:password@` in a word as `://user:***@`."""
+    shown, done, last = [], 0, word.rfind("@")
+    while 0 <= (mark := word.find("://", done)) < last:
+        user = _AFTER_USER.search(word, mark + 3)
+        begin = mark + 3 if user is None else user.end()
+        end = _end_of_password(word, begin, last) if user and user[0] == ":" else None
+        shown.append(word[done:begin] if end is None else f"{word[done:begin]}***")
+        done = begin if end is None else end
+    return "".join((*shown, word[done:]))
+
+
+def _end_of_password(word: str, begin: int, last: int) -> int | None:
+    """Where the @ behind the password is that would begin there; None where none does. `last`: the word's
+    last @."""
+    slash = word.find("/", begin)
+    at = word.rfind("@", begin, slash if slash >= 0 else len(word))
+    if at >= 0:
+        return at
+    is_port = slash > begin and word[begin:slash].isdecimal()
+    return last if last >= begin and not is_port else None

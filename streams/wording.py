@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+_READ = 2_000
+"""Characters of a value, of which 60 are shown: no password in those ends behind them."""
+
+
 def first_error(error: ValidationError, known: Iterable[str]) -> str:
     """The first of pydantic's complaints as `key: what is allowed`; for an unknown key, the `known` ones."""
     complaint = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
     path = [cut(str(part)) for part in complaint["loc"]]
     where = ".".join(path)
     if complaint["type"] == "extra_forbidden":
-        return f"{where}: {unknown(path[-1], 'key', known)}"
-    if not where:
-        return words(complaint)
-    return f"{where}: {words(complaint)}"
+        return f"{one_line(where)}: {unknown(path[-1], 'key', known)}"
+    return one_line(f"{where}: {words(complaint)}" if where else words(complaint))
 
 
 def words(complaint: ErrorDetails) -> str:
@@ -37,18 +39,23 @@ def words(complaint: ErrorDetails) -> str:
             return f"{complaint['ctx']['discriminator'].strip(chr(39))} is required"
         case "union_tag_invalid":
             named, expected = complaint["ctx"]["discriminator"].strip("'"), complaint["ctx"]["expected_tags"]
-            return f"{named} {complaint['ctx']['tag']!r} is not one of {expected}"
+            return f"{named} {shortened(complaint['ctx']['tag'])} is not one of {expected}"
         case "json_invalid":
             return f"is not JSON: {complaint['ctx']['error']}"
         case "literal_error":
-            return f"{complaint['input']!r} is not one of {complaint['ctx']['expected']}"
+            return f"{shortened(complaint['input'])} is not one of {complaint['ctx']['expected']}"
     said = re.sub(r"^\w+ should ", "must ", complaint["msg"])
     return f"{said}, not {shortened(complaint['input'])}"
 
 
 def shortened(value: object) -> str:
-    """The value as Python writes it, without passwords, cut."""
-    return cut(redact(repr(value)))
+    """The value as Python writes it, without passwords, cut. What is far beyond that is not looked at."""
+    return cut(redact(repr(value)[:_READ]))
+
+
+def one_line(text: str) -> str:
+    """The text with what would end lines, or cannot be seen, as Python writes it."""
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def cut(text: str, limit: int = 60) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from keepsight.streams import control, rle
@@ -122,6 +122,7 @@ def shown(said: dict[str, Any]) -> bool:
 
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])  # on a busy machine drawing JSON is
+@example(name="prompt", payload='{"request_id": "", "object_id": "", "mask": {"\\u0085": null}}')
 @given(name=st.sampled_from(control.COMMANDS), payload=st.binary(max_size=200) | SAID.map(json.dumps))
 def test_whatever_is_sent_becomes_a_command_or_a_refusal_in_one_line(name: str, payload: bytes | str) -> None:
     sent = payload if isinstance(payload, bytes) else payload.encode()
