@@ -14,6 +14,7 @@ import json
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from aiohttp import ClientSession, ClientWebSocketResponse
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.sources.scene import make_scene
 from keepsight.streams.sources.webrtc import WhepSource
-from keepsight.streams.types import Frame, Prompt
+from keepsight.streams.types import Frame, Prompt, Result
 from keepsight.streams.web.server import WebServer
 from keepsight.streams.web.sink import WebSink
 from keepsight.streams.web.target import parse_target
@@ -39,7 +40,7 @@ from keepsight.tracker.pipeline import Session, Stream, run
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
-from tests.fakes import FakeSource
+from tests.fakes import CollectingSink, FakeSource
 from tests.peers.browser import Chromium
 from tests.tracker.test_fleet import Still
 
@@ -106,6 +107,8 @@ class Filming:
     sink: WebSink
     server: WebServer
     encoder: SharedEncoder
+    steps: deque[float]
+    """Seconds that decoding, encoding and tracking took, of the newest frames."""
 
     @property
     def encoded(self) -> dict[str, int]:
@@ -113,17 +116,32 @@ class Filming:
         return {"jpeg": self.server.cameras["door"].pictures.encoded, "h264": self.encoder.encoded}
 
 
+class Timed(CollectingSink):
+    """Keeps how long steps took."""
+
+    def __init__(self, steps: deque[float]) -> None:
+        super().__init__()
+        self._steps = steps
+
+    async def write(self, result: Result) -> None:
+        self._steps.append(result.timings.total)
+
+
 @asynccontextmanager
 async def filming(source: Filmed, start: Start, cues: tuple[Cue, ...] = ()) -> AsyncIterator[Filming]:
     encoder = SharedEncoder("door")
     server = WebServer(parse_target("web://127.0.0.1:0", environment={}))
     sink, stop = WebSink(server, encoder), asyncio.Event()
-    running = asyncio.create_task(run(Stream("door", source, (sink,), cues), start, stop, lambda *_: None))
+    film = Filming(sink, server, encoder, deque(maxlen=FRAMES_A_SECOND * SECONDS))
+    timed = Timed(film.steps)
+    running = asyncio.create_task(
+        run(Stream("door", source, (sink, timed), cues), start, stop, lambda *_: None)
+    )
     try:
         while not server.is_open or server.cameras["door"].size is None:
             await asyncio.sleep(0.1)
             assert not running.done(), running.result().faults
-        yield Filming(sink, server, encoder)
+        yield film
     finally:
         stop.set()
         await running
@@ -254,13 +272,13 @@ async def latency() -> dict[str, Any]:
         for tracked, cues in (("nothing", ()), ("one object", (prompt,))):
             async with filming(source, start, cues) as film:
                 for way in ("WebRTC", "JPEG"):
-                    told[f"{way}, {tracked} tracked"] = await late(film.sink.address, way)
+                    told[f"{way}, {tracked} tracked"] = await late(film, way)
     return told
 
 
-async def late(address: str, way: str) -> dict[str, Any]:
+async def late(film: Filming, way: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        url = address + ("?video=jpeg" if way == "JPEG" else "")
+        url = film.sink.address + ("?video=jpeg" if way == "JPEG" else "")
         async with Chromium(Path(folder), url) as page:
             await page.until(f"document.querySelector('#way').textContent === '{way}'")
             await asyncio.sleep(WAIT_SECONDS)
@@ -272,6 +290,7 @@ async def late(address: str, way: str) -> dict[str, Any]:
         "median ms": int(np.median(lags)),
         "p95 ms": int(np.quantile(lags, 0.95)),
         "frames": len(lags),
+        "median ms the model took": int(1000 * np.median(film.steps)),
         "objects": objects,
     }
 
