@@ -21,10 +21,6 @@ class ParameterSets:
         """profile_idc, constraint flags and level_idc as six hexadecimal digits (RFC 6184, 8.1)."""
         return self.sequence[1:4].hex().upper()
 
-    @property
-    def annex_b(self) -> bytes:
-        return b"\0" + _START + self.sequence + b"\0" + _START + self.picture
-
 
 def nal_units(data: bytes) -> Iterator[bytes]:
     """The NAL units of a byte stream (Annex B), without start codes."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 INSTALL = "pip install 'keepsight[hub]'"
@@ -81,11 +82,19 @@ def check(path: Path, wanted: HubFile) -> None:
     """Raises HubError where the file is not the published one, and removes it, so that it is fetched anew."""
     if wanted.sha256 is None:
         return
-    with path.open("rb") as content:
-        found = hashlib.file_digest(content, "sha256").hexdigest()
+    about = path.stat()
+    found = _digest(path.resolve(), about.st_size, about.st_mtime_ns)
     if found != wanted.sha256:
         path.resolve().unlink()
         path.unlink(missing_ok=True)
         raise HubError(
             f"{wanted.file}: what came has the SHA-256 {found[:12]}…, not {wanted.sha256[:12]}… as published"
         )
+
+
+@lru_cache(maxsize=16)
+def _digest(path: Path, size: int, modified: int) -> str:
+    """The SHA-256 of a file, in hexadecimal, read once as long as its size and time (ns) are the same: a
+    start asks several times for one that may have 900 MB."""
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from ..control import COMMANDS
 from ..messages import ack_message
 from .camera import ANSWER_SECONDS, EVENTS, Camera
-from .live import Viewer
+from .live import MOST_WORDS, Viewer
 from .mjpeg import stream_mjpeg
 from .news import News
 from .openapi import document
@@ -59,7 +59,7 @@ class Api:
         return _said(self._say_cameras())
 
     async def _live(self, request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse(heartbeat=20, compress=False, max_msg_size=2**14)
+        socket = web.WebSocketResponse(heartbeat=20, compress=False, max_msg_size=MOST_WORDS)
         await socket.prepare(request)
         try:
             await Viewer(socket, self._cameras, self._news, self._say_cameras).serve()

@@ -16,7 +16,13 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from aiohttp import ClientResponse, ClientSession, ClientWebSocketResponse, WSServerHandshakeError
+from aiohttp import (
+    ClientResponse,
+    ClientSession,
+    ClientWebSocketResponse,
+    WSCloseCode,
+    WSServerHandshakeError,
+)
 
 from keepsight.streams.base import SinkError
 from keepsight.streams.control import COMMANDS, MAX_BYTES
@@ -24,6 +30,7 @@ from keepsight.streams.drawing import overlay
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.types import Applied, Command, Prompt, Refusal, Result, SourceStatus
 from keepsight.streams.web import camera as camera_module
+from keepsight.streams.web.live import MOST_WORDS
 from keepsight.streams.web.pictures import jpeg, outlines_of
 from keepsight.streams.web.server import WebServer
 from keepsight.streams.web.sink import WebSink
@@ -331,6 +338,13 @@ async def test_the_socket_tells_what_happens() -> None:
             await viewer.send_str('{"watch": 7}')
             while (message := await viewer.receive()).data != 1008:
                 assert message.data is not None
+
+
+async def test_a_page_that_says_too_much_is_hung_up_on() -> None:
+    async with open_page() as page, live(page) as viewer:
+        await viewer.send_str("x" * (MOST_WORDS + 1))
+        while (message := await viewer.receive()).data != WSCloseCode.MESSAGE_TOO_BIG:
+            assert message.data is not None
 
 
 async def test_with_a_password_nothing_is_told_before_it_was_given() -> None:

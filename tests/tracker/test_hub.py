@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_a_file_that_was_changed_after_it_came_is_refused(hub: Hub, wanted: HubF
     fetch(wanted, tmp_path, hub.endpoint).resolve().write_bytes(b"something else")
     with pytest.raises(HubError, match="as published"):
         fetch(wanted, tmp_path, hub.endpoint)
+
+
+def test_a_file_that_looks_the_same_is_not_read_twice(hub: Hub, wanted: HubFile, tmp_path: Path) -> None:
+    path = fetch(wanted, tmp_path, hub.endpoint).resolve()
+    about = path.stat()
+    path.write_bytes(bytes(about.st_size))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    fetch(wanted, tmp_path, hub.endpoint)
 
 
 def test_offline_nothing_is_asked(
