@@ -8,7 +8,7 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
 from types import TracebackType
@@ -286,17 +286,25 @@ def iterate(start: Callable[[], AsyncGenerator[T]]) -> Iterator[T]:
         while True:
             coming = asyncio.run_coroutine_threadsafe(_next(items, one_at_a_time), loop)
             try:
-                item = coming.result()
+                item = _outcome(coming, thread)
             except StopAsyncIteration:
                 return
             yield item
     finally:
         if coming is not None:
             coming.cancel()
-        asyncio.run_coroutine_threadsafe(_close(items, one_at_a_time), loop).result()
+        _outcome(asyncio.run_coroutine_threadsafe(_close(items, one_at_a_time), loop), thread)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+def _outcome(future: Future[T], thread: threading.Thread) -> T:
+    """What a thread's event loop makes of it. Raises RuntimeError if the thread dies: nothing would come."""
+    while not wait([future], timeout=1.0).done:
+        if not thread.is_alive():
+            raise RuntimeError("the event loop ended before its work was done")
+    return future.result()
 
 
 async def _next(items: AsyncGenerator[T], one_at_a_time: asyncio.Lock) -> T:

@@ -6,12 +6,12 @@ import gc
 import itertools
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 
 import pytest
 from structlog.testing import capture_logs
 
-from keepsight.streams.threads import Lent, ThreadedReader, Worker, run_loop
+from keepsight.streams.threads import Lent, ThreadedReader, Worker, iterate, run_loop
 
 
 class Shelf:
@@ -291,3 +291,15 @@ async def test_lent_threads_are_bounded_and_every_call_has_its_turn() -> None:
     calls = [loop.run_in_executor(lent, call, number) for number in range(6)]
     assert await asyncio.gather(*calls) == list(range(6))
     assert most == 2
+
+
+def test_a_loop_over_items_whose_event_loop_has_ended_says_so_and_does_not_wait_for_ever():
+    async def items() -> AsyncGenerator[int]:
+        yield 1
+        asyncio.get_running_loop().stop()
+        await asyncio.Event().wait()
+
+    coming = iterate(items)
+    assert next(coming) == 1
+    with pytest.raises(RuntimeError, match="event loop ended"):
+        next(coming)
