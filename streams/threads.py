@@ -293,9 +293,10 @@ def iterate(start: Callable[[], AsyncGenerator[T]]) -> Iterator[T]:
     finally:
         if coming is not None:
             coming.cancel()
-        _outcome(asyncio.run_coroutine_threadsafe(_close(items, one_at_a_time), loop), thread)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
+        if thread.is_alive():
+            _outcome(asyncio.run_coroutine_threadsafe(_close(items, one_at_a_time), loop), thread)
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join()
         loop.close()
 
 
