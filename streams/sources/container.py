@@ -36,6 +36,8 @@ FILE: Clock = "file"
 BROKEN_READS = 20
 """So many reads of a file may fail in a row before it counts as ended."""
 
+SILENCE = 0.95
+"""FFmpeg gives an old packet, if it holds one, when its time-out is over, and says so only after another."""
 KEY_FRAME_SECONDS = 30.0
 """So long a live stream may send what nothing is seen of before its first key frame."""
 
@@ -205,11 +207,15 @@ class ContainerSource(ThreadedSource):
         failures = 0
         while failures < BROKEN_READS:
             try:
+                asked = time.monotonic()
                 for packet in container.demux(stream):
+                    if self.live and time.monotonic() - asked > SILENCE * self._access.timeout_seconds:
+                        raise SourceError(f"{self.url}: no data in time")  # what it had held back
                     if packet.size:
                         failures = 0
                         self._clock.hear(packet)
                         yield packet
+                    asked = time.monotonic()
                 break
             except av.FFmpegError as error:
                 if self.live or not isinstance(error, av.InvalidDataError):

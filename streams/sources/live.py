@@ -14,19 +14,17 @@ RECORDING = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".w
 def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
     """A camera over RTSP (RFC 2326), interleaved in TCP. Silence is noticed after `timeout_seconds`.
 
-    FFmpeg waits twice its time-out. Its `nobuffer` flag stays away: it throws away what was read to find the
-    codec, and with it the key frame, so that the first picture comes a key frame interval later.
+    FFmpeg's `nobuffer` flag stays away: it throws away what was read to find the codec, and with it the
+    key frame, so that the first picture comes a key frame interval later.
     """
     options = {
         "rtsp_transport": "tcp",
         "analyzeduration": "200000",
         "probesize": "100000",
         "max_delay": "0",
-        "timeout": str(int(timeout_seconds * 1e6 / 2)),
+        "timeout": str(int(timeout_seconds * 1e6)),
     }
-    return ContainerSource(
-        url, live=True, access=Access(options=options, timeout_seconds=timeout_seconds / 2)
-    )
+    return ContainerSource(url, live=True, access=Access(options=options, timeout_seconds=timeout_seconds))
 
 
 def http(url: str, timeout_seconds: float) -> ContainerSource:

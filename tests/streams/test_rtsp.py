@@ -82,16 +82,18 @@ async def test_a_camera_that_freezes_is_noticed_and_comes_back(clip: Path, rtsp_
         if status.state == "offline":
             offline.set()
 
-    async with open_source(server.url, timeout_seconds=1.0, on_status=note) as source:
-        await read(source, 5)
+    async with open_source(server.url, timeout_seconds=2.0, on_status=note) as source:
+        before = await read(source, 5)
         server.freeze()
         reading = asyncio.create_task(read(source, 60))
         async with asyncio.timeout(10):
             await offline.wait()
         server.kill()
         rtsp_server(clip, server.port)
-        frames = await reading
+        frames = before + await reading
     assert frames[-1].epoch == 1
+    known = [frame.arrived for frame in frames if frame.epoch == 0]
+    assert max(later - earlier for earlier, later in pairwise(known)) < 0.9  # no old picture in the silence
 
 
 async def test_a_camera_that_is_not_there_is_reported_without_its_password(unused_tcp_port: int) -> None:
