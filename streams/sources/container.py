@@ -36,8 +36,6 @@ FILE: Clock = "file"
 BROKEN_READS = 20
 """So many reads of a file may fail in a row before it counts as ended."""
 
-SILENCE = 0.95
-"""FFmpeg gives an old packet, if it holds one, when its time-out is over, and says so only after another."""
 KEY_FRAME_SECONDS = 30.0
 """So long a live stream may send what nothing is seen of before its first key frame."""
 
@@ -47,13 +45,19 @@ class Access:
     """How FFmpeg is to open something: the demuxer (None: it finds out) and its options.
 
     `timeout_seconds` bounds the opening and each read. `pace` plays what arrives in bursts at the speed of
-    its presentation times.
+    its presentation times. `holds_back`: when that time is over, the demuxer first gives a packet that it had
+    held back, and says so only after another.
     """
 
     format: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
     timeout_seconds: float = 10.0
     pace: bool = False
+    holds_back: bool = False
+
+    def is_over(self, seconds: float) -> bool:
+        """Whether what a read of so many seconds gives is old."""
+        return self.holds_back and seconds > 0.95 * self.timeout_seconds
 
 
 class ContainerSource(ThreadedSource):
@@ -209,8 +213,8 @@ class ContainerSource(ThreadedSource):
             try:
                 asked = time.monotonic()
                 for packet in container.demux(stream):
-                    if self.live and time.monotonic() - asked > SILENCE * self._access.timeout_seconds:
-                        raise SourceError(f"{self.url}: no data in time")  # what it had held back
+                    if self._access.is_over(time.monotonic() - asked):
+                        raise SourceError(f"{self.url}: no data in time")
                     if packet.size:
                         failures = 0
                         self._clock.hear(packet)

@@ -24,7 +24,8 @@ def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
         "max_delay": "0",
         "timeout": str(int(timeout_seconds * 1e6)),
     }
-    return ContainerSource(url, live=True, access=Access(options=options, timeout_seconds=timeout_seconds))
+    access = Access(options=options, timeout_seconds=timeout_seconds, holds_back=True)
+    return ContainerSource(url, live=True, access=access)
 
 
 def http(url: str, timeout_seconds: float) -> ContainerSource:
