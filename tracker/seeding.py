@@ -1,9 +1,9 @@
 """Objects that a stream finds itself: what moves and is not tracked yet is prompted, as a user would.
 
 The policy of slots. What a user shows goes first: of things that move only so many are taken that a slot
-stays free. One that was found is forgotten when it has been hidden for `forget_after` seconds, when it has
-not moved for `still_after` seconds (it is found again when it moves), or at once when its mask and that of an
-older track are the same. What a user showed is never forgotten.
+stays free. One that was found is forgotten when it has been as good as hidden for `forget_after` seconds,
+when it has not moved for `still_after` seconds (it is found again when it moves), or when its mask and
+that of an older track are the same. What a user showed is never forgotten.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ SAME = 0.7
 """Two tracks with this mask IoU are one thing."""
 STILL = 0.04
 """What stays within such a distance, in parts of the frame, stands still."""
+AGAIN_SECONDS = 3.0
+"""What was prompted and is not covered by a track is not prompted again sooner: the model does not see it, or
+it is the place of something that has left."""
+BELIEVED = 0.1
+"""What a track is less sure of is not seen."""
 TOKEN = "auto"
 
 
@@ -66,7 +71,7 @@ class Finding:
 
     def after(self, track: Track, now: float) -> Finding:
         """As of a frame at time `now`."""
-        if track.box is None:
+        if track.box is None or track.confidence < BELIEVED:
             return self
         x0, y0, x1, y1 = track.box
         centre = (x0 + x1) / 2, (y0 + y1) / 2
@@ -96,6 +101,7 @@ class MotionSession:
         self._things = things or MovingThings()
         self._mine: dict[int, Finding] = {}
         self._missed: dict[int, int] = {}
+        self._prompted: dict[int, float] = {}
         self._tracks: tuple[Track, ...] = ()
 
     def when_due(self, frame: Frame) -> Due | None:
@@ -115,16 +121,24 @@ class MotionSession:
         if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
             gone = given_up(self._tracks, self._mine, frame.time, self._settings)
             room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
-            news = [blob for blob in blobs if self._missed.get(blob.number, 0) >= MISSED][: max(0, room)]
+            news = [blob for blob in blobs if self._is_new(blob, frame.time)][: max(0, room)]
+            self._prompted |= {blob.number: frame.time for blob in news}
             found = (
                 *(Forget(number, TOKEN) for number in gone),
                 *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
             )
         result = await self._session.step(frame, (*commands, *found))
         self._tracks, self._mine = result.tracks, noted(self._mine, result)
+        there = {blob.number for blob in blobs}
+        self._prompted = {number: at for number, at in self._prompted.items() if number in there}
         free = untracked(blobs, result.tracks)
         self._missed = {blob.number: self._missed.get(blob.number, 0) + 1 for blob in free}
         return result
+
+    def _is_new(self, blob: Blob, now: float) -> bool:
+        """Whether a blob has been there without a track for long enough, and was not prompted just now."""
+        before = self._prompted.get(blob.number, -math.inf)
+        return self._missed.get(blob.number, 0) >= MISSED and now - before >= AGAIN_SECONDS
 
 
 def noted(mine: Mapping[int, Finding], result: Result) -> dict[int, Finding]:

@@ -200,6 +200,22 @@ async def test_what_moves_most_of_its_width_in_a_frame_is_prompted_once() -> Non
     assert [type(command) for _, command in inner.commands] == [Prompt]
 
 
+class BlindSession(ColourSession):
+    """Tracks nothing."""
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        self.commands += [(frame.index, command) for command in commands]
+        return Result(frame)
+
+
+async def test_what_the_model_does_not_see_is_not_prompted_over_and_over() -> None:
+    blind, still = BlindSession(4), background()
+    session = MotionSession(blind, at_once, lambda: True, 4)
+    for frame in frames(lambda index: with_square(still, walking(index)), 75):
+        await session.step(frame, ())
+    assert [type(command) for _, command in blind.commands] == [Prompt]
+
+
 @pytest.mark.parametrize(("room", "on"), [(1, True), (4, False)])
 async def test_nothing_is_prompted_where_there_is_no_slot_to_spare_or_it_is_switched_off(
     room: int, on: bool
