@@ -116,8 +116,9 @@ class Geometry:
         if self.box is not None:
             x0, y0, x1, y1 = self.box
             if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
+                turned = "is empty or turned round" if x0 >= x1 or y0 >= y1 else "is not inside the frame"
                 raise ValueError(
-                    f"box {x0:g},{y0:g},{x1:g},{y1:g} is not inside the frame: "
+                    f"box {x0:g},{y0:g},{x1:g},{y1:g} {turned}: "
                     "give x0,y0,x1,y1 with 0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1"
                 )
 

@@ -74,7 +74,7 @@ def open_sink(
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
     if "://" not in url and ending in _FILES:
         return WriterSink(url, _FILES[ending](Path(url)))
-    raise SinkError(f"{redact(url)}: no such sink; there are {', '.join(KNOWN_SINKS)}")
+    raise SinkError(f"{redact(url)}: no such output; there are {', '.join(KNOWN_SINKS)}")
 
 
 def _page(url: str, encoder: SharedEncoder, servers: dict[WebTarget, WebServer]) -> Sink:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
+import time
 from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -61,7 +62,7 @@ class Outbox:
         """Take a result's events, and the result, unless it was told before."""
         for event in result.events:
             name = event_id(self._source, self._sequence)
-            self._append(NumberedEvent(self.after, event_message(event, name, published=0.0)))
+            self._append(NumberedEvent(self.after, event_message(event, name, published=time.time())))
             self._sequence += 1
         if not result.closing:
             self._newest = result

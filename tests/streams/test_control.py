@@ -63,7 +63,7 @@ def test_a_mask_is_said_as_in_masks_messages() -> None:
         ("prompt", '{"box": [0.1, 0.2, 0.3]}', "box.3: is required"),
         ("prompt", '{"box": [0.1, 0.2, 0.3, "4"]}', "box.3: must be a valid number, not '4'"),
         ("prompt", '{"box": [10, 20, 300, 400]}', "box: coordinates are fractions of the frame"),
-        ("prompt", '{"box": [0.5, 0.5, 0.2, 0.2]}', "box 0.5,0.5,0.2,0.2 is not inside the frame"),
+        ("prompt", '{"box": [0.5, 0.5, 0.2, 0.2]}', "box 0.5,0.5,0.2,0.2 is empty or turned round"),
         ("prompt", '{"points": [[0.5, true]]}', "points.0.1: must be a valid number"),
         ("prompt", '{"points": [[0.5, -0.5]]}', "point (0.5, -0.5) is outside the frame"),
         ("prompt", '{"points": [[0.5, 0.5]], "labels": [1, 0]}', "1 points but 2 labels"),

@@ -126,7 +126,7 @@ def test_points_in_any_order_give_the_same_masks_to_the_bit(
         ({"points": [(300, 200)]}, "coordinates go from 0 to 1"),
         ({"points": [(float("nan"), 0.5)]}, "is outside the frame"),
         ({"points": [(0.5, 0.5)], "labels": [1, 0]}, "1 points but 2 labels"),
-        ({"box": (0.5, 0.5, 0.4, 0.9)}, "is not inside the frame"),
+        ({"box": (0.5, 0.5, 0.4, 0.9)}, "is empty or turned round"),
         ({}, "a prompt needs points, a box or a mask"),
         ({"mask": np.ones((4, 4), np.bool_)}, "the mask is 4×4 but the picture is 90×60"),
         ({"mask": np.zeros(SIZE, np.bool_)}, "the mask is empty"),

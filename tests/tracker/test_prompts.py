@@ -38,7 +38,7 @@ def test_points_may_be_on_the_object_or_not() -> None:
         ("point=320,200", "not pixels"),
         ("box=0.1,0.2,0.3", "has 3 numbers instead of 4"),
         ("box=a,b,c,d", "must be 4 numbers between commas"),
-        ("box=0.5,0.5,0.2,0.2", "is not inside the frame"),
+        ("box=0.5,0.5,0.2,0.2", "is empty or turned round"),
         ("box=0.5,0.5,1.2,0.9", "is not inside the frame"),
         ("point=-0.1,0.5", "is outside the frame: coordinates go from 0 to 1"),
         ("boxx=0,0,1,1", "unknown key 'boxx', did you mean 'box'? Known: box, frame, id, label, point"),

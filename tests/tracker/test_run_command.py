@@ -96,7 +96,7 @@ def test_an_output_that_cannot_be_written_is_said_before_anything_is_tracked(
         assert "cannot be written: Not a directory" in done.complaint or "File exists" in done.complaint
     done = track(SCENE, "-o", "sound.wav")
     assert done.code == 2
-    assert "no such sink; there are FILE.mp4" in done.complaint
+    assert "no such output; there are FILE.mp4" in done.complaint
 
 
 def test_what_cannot_be_meant_costs_no_earlier_result(track: Keepsight, tmp_path: Path) -> None:
