@@ -102,8 +102,14 @@ def check_record(name: str, folder: Path, privacy: tuple[Cover, ...]) -> None:
     """Raises ConfigError where a session may not be kept, or not there."""
     if privacy:
         raise ConfigError(f"{name}: record keeps the pictures uncovered: leave it out, or privacy")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ConfigError(f"{name}: record: {folder} is not an empty folder: name a new one")
+    if folder.exists() and not (folder.is_dir() and (not any(folder.iterdir()) or holds_tape(folder))):
+        raise ConfigError(f"{name}: record: {folder} is neither empty nor a tape's folder: name a new one")
+
+
+def holds_tape(folder: Path) -> bool:
+    from .tape import HEADER  # where it is needed: with it comes the model
+
+    return (folder / HEADER).exists()
 
 
 def offer_clips(sinks: Iterable[Sink]) -> None:

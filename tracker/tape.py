@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -133,6 +134,14 @@ class TapeWriter:
         there = next(one for one in (self.folder, *self.folder.resolve().parents) if one.exists())
         if shutil.disk_usage(there).free < self.spare_bytes:
             raise FullError(f"less than {self.spare_bytes / 2**30:g} GiB are free on its disk")
+
+
+def fresh_folder(folder: Path) -> Path:
+    """Where the next tape goes: into a folder of its own, or, where an earlier one is in it, into a new one
+    in that, named by the time (UTC)."""
+    if not (folder / HEADER).exists():
+        return folder
+    return folder / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
 
 
 def read_header(folder: Path) -> Header:

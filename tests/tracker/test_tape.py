@@ -201,8 +201,13 @@ def test_a_live_run_is_kept_and_replayed_to_the_byte(keepsight: Keepsight, tmp_p
     assert f"{len(first) - 1} frames replayed" in said.out
     assert live[-1] == first[-1]
     assert events_in(tmp_path / "a.jsonl") == events_in(tmp_path / "live.jsonl")
-    said = keepsight("run", LIVE, "--model", "test", "--auto", "motion", "--record", "tape", "-o", "c.jsonl")
-    assert (said.code, "is not an empty folder" in said.complaint) == (2, True)
+    again = ("run", LIVE, "--model", "test", "--auto", "motion", "-o", "c.jsonl", "--record")
+    assert keepsight(*again, "tape").code == 0, "a service that is started again goes on"
+    (second,) = (folder for folder in (tmp_path / "tape").iterdir() if folder.is_dir())
+    assert (second / "tape.json").exists()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos/cat.jpg").touch()
+    assert "is neither empty nor a tape's folder" in keepsight(*again, "photos").complaint
 
 
 def test_what_cannot_be_kept_or_replayed_is_said(keepsight: Keepsight, tmp_path: Path) -> None:

@@ -93,11 +93,11 @@ class SharedModel:
         return session
 
     async def _taped(self, session: Session, stream: Stream, folder: Path, max_objects: int) -> Session:
-        from ..tape import TapeWriter, header_of
+        from ..tape import TapeWriter, fresh_folder, header_of
         from ..taping import TapedSession
 
         header = await self._threads.tracker.run(header_of, stream, self._engine, max_objects)
-        tape = TapeWriter(folder, header)
+        tape = TapeWriter(fresh_folder(folder), header)
         return TapedSession(session, tape, stream.rulebook, self._threads.encoder.run)
 
 
