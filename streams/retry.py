@@ -34,8 +34,8 @@ class Backoff:
     jitter: float = 0.3
 
     def delay(self, failures: int, chance: float, spent: float = 0.0, *, denied: bool = False) -> float:
-        """Seconds to wait after `failures` failures in a row, of which the last took `spent` seconds: never
-        less than at first. `chance` is a random number in [0, 1)."""
+        """Seconds to wait after `failures` failures in a row, of which the last took `spent` seconds: those
+        count, but `shortest` stays, less its random part. `chance` is a random number in [0, 1)."""
         longest = self.denied if denied else self.longest
         wanted = min(longest, self.shortest * 2.0 ** min(failures, 32))
         return max(self.shortest, wanted - spent) * (1 - self.jitter * chance)

@@ -58,11 +58,16 @@ class _Files:
         """Reads them. Raises OSError and ssl.SSLError."""
         self._read = self._changed()
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        context.load_cert_chain(*self._paths)
+        context.load_cert_chain(*self._paths, password=_refuse)
         return context
 
     def _changed(self) -> tuple[int, ...]:
         return tuple(path.stat().st_mtime_ns for path in self._paths)
+
+
+def _refuse() -> str:
+    """Asked for a passphrase, which else OpenSSL would ask the terminal for, and wait."""
+    raise ssl.SSLError(1, "the key has a passphrase: give one without (openssl pkey -in KEY -out NEW)")
 
 
 def _reason(error: OSError) -> str:

@@ -51,16 +51,18 @@ class RtspServer:
         self.cameras: dict[str, tuple[Listening, SharedEncoder]] = {}
         self._server: asyncio.Server | None = None
         self._players: set[asyncio.Task[None]] = set()
+        self._turn = asyncio.Lock()
 
     async def open(self, at: Listening, encoder: SharedEncoder) -> None:
         """Raises SinkError where the port or the name is taken."""
-        if at.name in self.cameras:
-            raise SinkError(f"{at.url}: another output has this name and port")
-        if any(not at.shares_port_with(other) for other, _ in self.cameras.values()):
-            raise SinkError(f"{at.url}: another output of this port has another certificate, or none")
-        if self._server is None:
-            self._server = await self._listen(at)
-        self.cameras[at.name] = at, encoder
+        async with self._turn:
+            if at.name in self.cameras:
+                raise SinkError(f"{at.url}: another output has this name and port")
+            if any(not at.shares_port_with(other) for other, _ in self.cameras.values()):
+                raise SinkError(f"{at.url}: another output of this port has another certificate, or none")
+            if self._server is None:
+                self._server = await self._listen(at)
+            self.cameras[at.name] = at, encoder
         scheme = "rtsps" if at.certificate else "rtsp"
         log.info("playing over RTSP", url=f"{scheme}://{at.host}:{at.port}/{at.name}")
 
@@ -77,14 +79,15 @@ class RtspServer:
             raise SinkError(str(error)) from None
 
     async def close(self, at: Listening) -> None:
-        del self.cameras[at.name]
-        if self.cameras or self._server is None:
-            return
-        server, self._server = self._server, None
-        server.close()
-        for player in self._players:
-            player.cancel()
-        await asyncio.gather(*self._players, return_exceptions=True)
+        async with self._turn:
+            del self.cameras[at.name]
+            if self.cameras or self._server is None:
+                return
+            server, self._server = self._server, None
+            server.close()
+            for player in self._players:
+                player.cancel()
+            await asyncio.gather(*self._players, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

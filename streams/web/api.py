@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from ..control import COMMANDS
 from ..messages import ack_message
+from . import clips
 from .camera import ANSWER_SECONDS, EVENTS, Camera
 from .live import MOST_WORDS, Viewer
 from .mjpeg import stream_mjpeg
@@ -108,7 +109,11 @@ async def _event_snapshot(request: web.Request, camera: Camera) -> web.Response:
 
 
 async def _event_clip(request: web.Request, camera: Camera) -> web.StreamResponse:
-    clip = await camera.clip(request.query.get("id", ""))
+    try:
+        clip = await camera.clip(request.query.get("id", ""))
+    except TimeoutError:
+        late = f"did not answer within {clips.PATIENCE_SECONDS:g} s: see whether its disk is there"
+        return _error(504, f"the folder of the clips {late}")
     return _error(404, "there is no such clip") if clip is None else web.FileResponse(clip)
 
 

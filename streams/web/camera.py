@@ -25,7 +25,7 @@ from ..sinks.outbox import Outbox, Tally
 from ..sinks.requests import Asker, Requests
 from ..threads import Worker
 from ..types import Command, Result, SourceStatus
-from .clips import clip_of
+from .clips import ClipFinder
 from .pictures import Pictures
 from .snapshots import Snapshots
 
@@ -53,6 +53,7 @@ class Camera:
         self.pictures = Pictures(worker)
         self.snapshots = Snapshots(worker, EVENTS)
         self._worker = worker
+        self._clips = ClipFinder()
         self._changed = changed
         self._log = Outbox(("page", name, run), EVENTS)
         self._tally = Tally()
@@ -124,11 +125,12 @@ class Camera:
         return self._log.after
 
     async def clip(self, event_id: str) -> Path | None:
-        """The clip that an event is in; None where there is none, or no more."""
+        """The clip that an event is in; None where there is none, or no more. Raises TimeoutError where the
+        folder does not answer."""
         event = next((one for one in self.events(0) if one.event_id == event_id), None)
         if event is None or self.recordings is None:
             return None
-        return await self._worker.run(clip_of, event, self.recordings.folder)
+        return await self._clips.find(event, self.recordings.folder)
 
     def events(self, since: int, limit: int = EVENTS) -> list[EventMessage]:
         """The events from number `since` on, oldest first; of more than `limit` the newest."""

@@ -74,26 +74,29 @@ class WhipServer:
     def __init__(self) -> None:
         self._seats: dict[str, Seat] = {}
         self._runner: web.AppRunner | None = None
+        self._turn = asyncio.Lock()
 
     async def open(self, seat: Seat) -> None:
         """Raises SourceError where the port or the name is taken."""
         at = seat.listening
-        if at.name in self._seats:
-            raise SourceError(f"{at.url}: another source has this name and port")
-        if any(not at.shares_port_with(other.listening) for other in self._seats.values()):
-            raise SourceError(f"{at.url}: another source of this port has another certificate, or none")
-        if self._runner is None:
-            self._runner = await self._listen(at)
-        self._seats[at.name] = seat
+        async with self._turn:
+            if at.name in self._seats:
+                raise SourceError(f"{at.url}: another source has this name and port")
+            if any(not at.shares_port_with(other.listening) for other in self._seats.values()):
+                raise SourceError(f"{at.url}: another source of this port has another certificate, or none")
+            if self._runner is None:
+                self._runner = await self._listen(at)
+            self._seats[at.name] = seat
         scheme = "https" if at.certificate else "http"
         log.info("waiting for a WHIP publisher", url=f"{scheme}://{at.host}:{at.port}/{at.name}")
 
     async def close(self, seat: Seat) -> None:
-        del self._seats[seat.listening.name]
-        await seat.clear()
-        if not self._seats and self._runner is not None:
-            runner, self._runner = self._runner, None
-            await runner.cleanup()
+        async with self._turn:
+            del self._seats[seat.listening.name]
+            await seat.clear()
+            if not self._seats and self._runner is not None:
+                runner, self._runner = self._runner, None
+                await runner.cleanup()
 
     async def _listen(self, at: Listening) -> web.AppRunner:
         application = web.Application()

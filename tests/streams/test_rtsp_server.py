@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -225,6 +225,16 @@ async def test_a_player_that_stops_reading_is_let_go_and_hurts_nobody(
 def test_an_address_that_cannot_be_meant_is_refused(url: str, reason: str) -> None:
     with pytest.raises(SinkError, match=reason):
         open_sink(url)
+
+
+async def test_cameras_that_open_together_share_a_port(unused_tcp_port: int) -> None:
+    at = f"rtsp-server://127.0.0.1:{unused_tcp_port}"
+    sinks = [open_sink(f"{at}/{name}") for name in ("door", "yard")]
+    async with AsyncExitStack() as exits:
+        await asyncio.gather(*map(exits.enter_async_context, sinks))
+    other = open_sink(f"{at}/shed")  # once both have gone
+    async with other:
+        pass
 
 
 async def test_two_cameras_share_a_port_but_not_a_name(unused_tcp_port: int) -> None:

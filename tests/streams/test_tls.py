@@ -6,7 +6,10 @@ import asyncio
 import json
 import shutil
 import socket
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from ssl import SSLCertVerificationError
 
@@ -160,6 +163,29 @@ async def shown_to(port: int, certificate: Certificate) -> bool:
         return False
     writer.transport.abort()
     return True
+
+
+async def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(
+    need_program: NeedProgram, certificate: Certificate, tmp_path: Path
+) -> None:
+    locked, made = tmp_path / "locked.pem", certificate.key
+    await run(
+        need_program("openssl"), "ec", *f"-in {made} -out {locked} -aes256 -passout pass:secret".split()
+    )
+    program = (
+        "from pathlib import Path\nfrom keepsight.streams.tls import server_tls\n"
+        f"server_tls('web://:1', Path({str(certificate.certificate)!r}), Path({str(locked)!r}))"
+    )
+    asked = await asyncio.create_subprocess_exec(  # apart, since OpenSSL asks at the terminal and waits
+        sys.executable, "-c", program, stdin=PIPE, stderr=PIPE, start_new_session=True
+    )
+    try:
+        said = (await asyncio.wait_for(asked.communicate(), 20))[1].decode().splitlines()[-1]
+    finally:
+        with suppress(ProcessLookupError):
+            asked.kill()
+    assert said.startswith("ValueError: web://:1: the certificate ")
+    assert said.endswith("the key has a passphrase: give one without (openssl pkey -in KEY -out NEW)")
 
 
 async def test_a_certificate_is_renewed_while_the_server_runs(

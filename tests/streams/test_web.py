@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import ssl
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from aiohttp import (
     WSServerHandshakeError,
 )
 
-from keepsight.streams.base import SinkError
+from keepsight.streams.base import Recordings, SinkError
 from keepsight.streams.control import COMMANDS, MAX_BYTES
 from keepsight.streams.drawing import overlay
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.types import Applied, Command, Prompt, Refusal, Result, SourceStatus
 from keepsight.streams.web import camera as camera_module
+from keepsight.streams.web import clips
 from keepsight.streams.web.live import MOST_WORDS
 from keepsight.streams.web.pictures import jpeg, outlines_of
 from keepsight.streams.web.server import WebServer
@@ -412,6 +415,33 @@ async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
         with pytest.raises(SinkError, match=r"cannot listen on 127\.0\.0\.1:.*in use"):
             async with again:
                 pass
+
+
+async def test_a_folder_of_clips_that_hangs_stops_no_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clips, "PATIENCE_SECONDS", 0.3)
+    async with open_page() as page:
+        page.sink.offer_clips(Recordings(tmp_path, ("new",)))
+        await page.sink.write(result(1, events=("new",)))
+        (event,) = page.camera.events(0)
+        told = tmp_path / f"{datetime.fromtimestamp(event.captured, UTC):%Y%m%dT%H%M%SZ}.json"
+        os.mkfifo(told)  # who opens it to read waits
+        asked = [
+            asyncio.create_task(page.get(f"api/cameras/door/event.mp4?id={event.event_id}"))
+            for _ in range(clips.MOST_LOOKING + 1)
+        ]
+        try:
+            answers = await asyncio.gather(*asked)
+            async with asyncio.timeout(5):
+                status, _ = await page.get("api/cameras/door/picture.jpg")
+        finally:
+            waiting = os.open(told, os.O_RDWR | os.O_NONBLOCK)  # lets those go that wait
+            told.unlink()
+            os.close(waiting)
+    assert status == 200
+    reason = "the folder of the clips did not answer within 0.3 s: see whether its disk is there"
+    assert answers == [(504, {"error": reason})] * len(asked)
 
 
 async def test_the_page_is_served_over_tls(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
+from dataclasses import replace
 from itertools import pairwise
 from ssl import SSLContext
 
@@ -16,10 +18,12 @@ from av import VideoFrame
 
 from keepsight.streams.base import DeniedError, Source, SourceError
 from keepsight.streams.encoder import SharedEncoder
+from keepsight.streams.listening import parse_listening
 from keepsight.streams.sources import open_source
 from keepsight.streams.sources.webrtc import WhepSource
 from keepsight.streams.types import Frame, SourceStatus
 from keepsight.streams.webrtc import whep
+from keepsight.streams.webrtc.whip_server import WhipListener
 from tests.peers.chromium import Chromium, why_no_chromium
 
 from .results import result
@@ -150,6 +154,13 @@ async def test_two_cameras_share_a_port_and_each_has_its_token(unused_tcp_port: 
                 assert answer.status == 404
         async with Publisher(f"{http}/one", "secret"), Publisher(f"{http}/two"):
             await asyncio.gather(first.take(3), second.take(3))
+
+
+async def test_names_that_open_together_share_a_port(unused_tcp_port: int) -> None:
+    at = parse_listening(f"whip-server://127.0.0.1:{unused_tcp_port}/door", port=0, name="")
+    listeners = [WhipListener(at), WhipListener(replace(at, name="yard"))]
+    async with AsyncExitStack() as exits:
+        await asyncio.gather(*map(exits.enter_async_context, listeners))
 
 
 async def test_a_port_or_a_name_that_is_taken_is_said(unused_tcp_port: int) -> None:
