@@ -3,38 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
 
 from pydantic.json_schema import models_json_schema
 
-from keepsight.streams.base import redact
 from keepsight.streams.web.words import ChangedMessage
 
 from .config import Engine, RunConfig, Stream, parse_deployment, read_yaml
 from .config_file import write
 from .fleet import Fleet
+from .remote import check_outputs, check_remote, outputs_of, put_over, refuse_variables
 from .rules import Rules
 from .validation import ConfigError
 
 Content = dict[str, Any]
 Edit = Callable[[Content], Content]
 
-REMOTE = re.compile(r"[a-z][a-z0-9+-]*://\S+|/dev/video\d+", re.IGNORECASE)
-FILE_KEYS = ("prompts", "prompt_mask", "record")
-"""Keys of a stream whose values are files."""
-FILE_PARAMETERS = frozenset({"ca", "cert", "key", "spool"})
-"""Parameters of an output's URL whose values are files."""
-
 
 class Changes:
     """A `Deployer` for the page. Without a file, what is changed lasts as long as the run.
 
-    Who may use the page shall not thereby reach the files of this machine, nor its environment: streams that
-    come from there are on the network or cameras, and so are their outputs.
+    Who may use the page shall not thereby reach the files of this machine, nor the secrets in its
+    environment: `remote` says what may come from there.
     """
 
     def __init__(self, fleet: Fleet, file: Path | None) -> None:
@@ -50,6 +42,7 @@ class Changes:
 
     async def add(self, name: str, stream: Mapping[str, Any]) -> ChangedMessage:
         def edit(content: Content) -> Content:
+            check_outputs(outputs_of(stream), used_by(content))
             content = with_streams(content)
             if name in content["streams"]:
                 raise ConfigError(f"{name}: there is a stream of this name")
@@ -57,12 +50,15 @@ class Changes:
             return content | {"streams": content["streams"] | {name: added}}
 
         check_remote(name, stream)
+        if "source" not in stream:
+            raise ConfigError("source: is required")
         return await self._change(edit)
 
     async def replace(self, name: str, stream: Mapping[str, Any]) -> ChangedMessage:
         def edit(content: Content) -> Content:
+            check_outputs(outputs_of(stream), used_by(content))
             content = with_streams(content)
-            replaced = {"output": stream_of(content, name).get("output", []), **stream}
+            replaced = put_over(name, stream_of(content, name), stream)
             return content | {"streams": content["streams"] | {name: replaced}}
 
         check_remote(name, stream)
@@ -93,11 +89,9 @@ class Changes:
                     f"{name}: its rules are in {stream['rules']}: move them into {self._file} to change "
                     "them here"
                 )
-            new = {key: value for key, value in stream.items() if key != "rules"}
-            kept = {key: value for key, value in rules.items() if value not in ({}, None)}
-            if kept:
-                new = stream | {"rules": kept}
-            return content | {"streams": content["streams"] | {name: new}} if "streams" in content else new
+            if "streams" not in content:
+                return with_rules(content, rules)
+            return content | {"streams": content["streams"] | {name: with_rules(stream, rules)}}
 
         refuse_variables(rules)
         return await self._change(edit)
@@ -143,8 +137,19 @@ def stream_of(content: Content, name: str) -> Content:
     return dict(streams[name])
 
 
+def with_rules(stream: Content, rules: Mapping[str, Any]) -> Content:
+    """A stream watched for this; without rules, it is not said to have any."""
+    kept = {key: value for key, value in rules.items() if value not in ({}, None)}
+    return {key: value for key, value in stream.items() if key != "rules"} | ({"rules": kept} if kept else {})
+
+
 def missing(name: str, streams: Mapping[str, object]) -> LookupError:
     return LookupError(f"no stream {name!r}; there are {', '.join(streams)}")
+
+
+def used_by(content: Content) -> list[str]:
+    """The outputs of all streams, with what the environment fills in."""
+    return [url for stream in parse_deployment(content).streams.values() for url in stream.output]
 
 
 def pages_of(stream: Content) -> list[str]:
@@ -156,41 +161,3 @@ def pages_of(stream: Content) -> list[str]:
 def page_of(content: Content) -> list[str]:
     """The page of the first stream that is on one."""
     return [page for stream in content["streams"].values() for page in pages_of(stream)][:1]
-
-
-def check_remote(name: str, stream: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a stream that reaches the files or the environment of this machine."""
-    refuse_variables(stream)
-    if file_key := next((key for key in FILE_KEYS if stream.get(key)), None):
-        raise ConfigError(f"{file_key}: names files: write it into the deployment file")
-    if not isinstance(stream.get("rules", {}), dict):
-        raise ConfigError("rules: give the zones and lines themselves, not a file")
-    if "source" not in stream:
-        raise ConfigError("source: is required")
-    outputs = stream.get("output", [])
-    for url in (stream["source"], *([outputs] if isinstance(outputs, str) else outputs)):
-        if not isinstance(url, str) or not REMOTE.fullmatch(url) or FILE_PARAMETERS & parameters_of(url):
-            raise ConfigError(
-                f"{redact(str(url))}: {name} must be a camera or on the network, and so must its outputs: "
-                "what reads or writes files belongs into the deployment file"
-            )
-
-
-def parameters_of(url: str) -> set[str]:
-    try:
-        return {key for key, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
-    except ValueError:
-        return set()
-
-
-def refuse_variables(value: object) -> None:
-    """Raises ConfigError where a text would be filled in from our environment."""
-    match value:
-        case str() if "${" in value:
-            raise ConfigError("${…} is filled in from the environment in the deployment file only")
-        case Mapping():
-            for one in (*value.keys(), *value.values()):
-                refuse_variables(one)
-        case list():
-            for one in value:
-                refuse_variables(one)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,6 +11,8 @@ import yaml
 WIDTH = 110
 GONE = object()
 """In place of a value: the key is to be removed."""
+
+COMMENT = re.compile(r"[ \t]*#[^\n]*")
 
 Path = tuple[str, ...]
 
@@ -37,16 +40,19 @@ def dump(content: Mapping[str, Any]) -> str:
 
 
 def rewritten(text: str, content: Mapping[str, Any]) -> tuple[str, bool]:
-    """The text changed so that it says `content`, and whether the rest of it was left as it was.
+    """The text changed so that it says `content`, and whether all its comments are still there.
 
-    Where that cannot be done (values in flow style, anchors), all of it is written anew, without comments.
+    The comment on a line that is written anew goes with it; those on further lines of its value are lost, and
+    so are those on what is removed. Where values cannot be changed in place (flow style, anchors), all of it
+    is written anew, without comments.
     """
     try:
-        edited = text
+        edited, kept = text, True
         for path, value in differences(yaml.safe_load(text), content):
-            edited = _with(edited, path, value)
+            edited, all_there = _with(edited, path, value)
+            kept = kept and all_there
         if yaml.safe_load(edited) == content:
-            return edited, True
+            return edited, kept
     except (yaml.YAMLError, LookupError):
         pass
     return dump(content), False
@@ -67,8 +73,9 @@ def differences(old: object, new: object, path: Path = ()) -> Iterator[tuple[Pat
             yield from differences(old[key], new[key], (*path, key))
 
 
-def _with(text: str, path: Path, value: Any) -> str:
-    """The text with one key set or removed. Raises LookupError where its place cannot be edited."""
+def _with(text: str, path: Path, value: Any) -> tuple[str, bool]:
+    """The text with one key set or removed, and whether all its comments are still there. Raises LookupError
+    where its place cannot be edited."""
     *parents, key = path
     node = yaml.compose(text, Loader=yaml.SafeLoader)
     for parent in parents:
@@ -82,9 +89,34 @@ def _with(text: str, path: Path, value: Any) -> str:
         start = text.rfind("\n", 0, name.start_mark.index) + 1
         if text[start : name.start_mark.index].strip():
             raise LookupError("something else is on its line")
-        return text[:start] + lines + text[_end_of_line(text, old) :]
+        end = _end_of_line(text, old)
+        lines, kept = _with_comment(lines, text[start:end], isinstance(value, str))
+        return text[:start] + lines + text[end:], kept
     end = _end_of_line(text, last)
-    return text[:end] + ("" if text[:end].endswith("\n") else "\n") + lines + text[end:]
+    return text[:end] + ("" if text[:end].endswith("\n") else "\n") + lines + text[end:], True
+
+
+def _with_comment(lines: str, old: str, is_text: bool) -> tuple[str, bool]:
+    """The lines of a value with the comment on the first of the old ones, and whether there was no other.
+    Inside of a long text (`is_text`) there can be none."""
+    comments = _comments(old)
+    first, _, rest = lines.partition("\n")
+    if not comments or not first or (is_text and rest):
+        return lines, not comments
+    at, comment = comments[0]
+    if at > old.find("\n") >= 0:
+        return lines, False
+    return f"{first}{comment}\n{rest}", len(comments) == 1
+
+
+def _comments(text: str) -> list[tuple[int, str]]:
+    """The comments between the tokens of a YAML text, each with the space before it, and where they begin."""
+    found, end = [], 0
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        gap = text[end : token.start_mark.index]
+        found += [(end + one.start(), one[0]) for one in COMMENT.finditer(gap)]
+        end = max(end, token.end_mark.index)
+    return found
 
 
 def _block(node: yaml.Node | None) -> dict[str, tuple[yaml.Node, yaml.Node]]:

@@ -31,6 +31,9 @@ _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
 _PAGE = "web"
 _CLIPS = "clips"
 
+FOLDER_SCHEMES = (*_FOLDERS, _CLIPS, "hls")
+"""Of outputs that are folders of this machine, `scheme:DIR`."""
+
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
@@ -61,6 +64,8 @@ def open_sink(
     """
     scheme, _, rest = url.partition(":")
     ending = Path(url).suffix.lower()
+    if scheme in FOLDER_SCHEMES and rest.startswith("//"):
+        raise SinkError(f"{scheme}://: is a folder of this machine: write {scheme}:DIR")
     if scheme in SCHEMES:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:

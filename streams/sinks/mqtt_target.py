@@ -122,6 +122,12 @@ def parse_target(
     )
 
 
+def broker(url: str) -> tuple[str, str, int]:
+    """Whom messages are sent to, and how: scheme, host and port. Raises SinkError where it cannot be read."""
+    parts, host, port = _split(url)
+    return parts.scheme, host, port
+
+
 def _check_parameters(shown: str, given: Mapping[str, str], tls: bool, sockets: bool) -> None:
     """Raises SinkError for what is given but has no use, and for half of what is needed."""
     for name in ("ca", "cert", "key"):

@@ -64,7 +64,7 @@ class ChangedMessage(_Said):
     saved: str | None
     """The file it was written to; null where it lasts as long as the run."""
     comments_kept: bool = True
-    """Whether the comments in that file are still there."""
+    """Whether all comments in that file are still there."""
 
 
 class ErrorMessage(_Said):

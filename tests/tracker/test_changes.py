@@ -13,6 +13,8 @@ from aiohttp import ClientSession
 
 from keepsight.tracker.changes import Changes
 from keepsight.tracker.config import read_deployment
+from keepsight.tracker.remote import check_outputs
+from keepsight.tracker.validation import ConfigError
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, Running, deployment, running
 
 FILE = f"""\
@@ -95,6 +97,53 @@ async def test_a_camera_is_added_replaced_and_removed(file: Path) -> None:
         assert (status, said["error"]) == (404, "no stream 'shed'; there are yard")
 
 
+async def test_rules_of_a_file_of_one_stream_leave_its_keys_for_the_model(file: Path) -> None:
+    write(file, f"size: 256   # small\ndevice: cpu\n{FILE}")
+    async with api(file) as ask:
+        assert (await ask("PUT", "cameras/main/rules", {"zones": {"all": ZONE}}))[0] == 200
+        assert read_deployment(file).size == 256
+        assert (await ask("PUT", "cameras/main/rules", {}))[0] == 200
+        assert written(file) == f"size: 256   # small\ndevice: cpu\n{FILE}"
+
+
+async def test_a_replaced_camera_keeps_what_is_not_named_and_always_its_privacy(file: Path) -> None:
+    kept = {"privacy": "blur rest", "prompt": ["box=0.1,0.1,0.5,0.5"], "rules": {"zones": {"all": ZONE}}}
+    write(file, FILE + yaml.safe_dump(kept))
+    async with api(file) as ask:
+        assert (await ask("POST", "cameras", {"name": "yard", "source": SCENE}))[0] == 201
+        status, _ = await ask("PUT", "cameras/main", {"source": SCENE, "max_objects": 3, "prompt": []})
+        said = yaml.safe_load(written(file))["streams"]["main"]
+        assert (status, said) == (
+            200,
+            {"source": SCENE, "output": PAGE, **kept, "max_objects": 3, "prompt": []},
+        )
+        for less in ([], None, "blur rest label=dog"):
+            status, answer = await ask("PUT", "cameras/main", {"source": SCENE, "privacy": less})
+            assert (status, answer["error"]) == (
+                422,
+                "main: privacy 'blur rest' can be added to here; only the deployment file takes it away",
+            )
+        assert (await ask("PUT", "cameras/main", {"privacy": ["blur rest", "solid"]}))[0] == 200
+        assert read_deployment(file).streams["main"].privacy == ("blur rest", "solid")
+        assert (await ask("PUT", "cameras/main", {"max_objects": None}))[0] == 200
+        assert read_deployment(file).streams["main"].max_objects == 16
+
+
+def test_an_output_over_the_api_is_at_a_broker_or_page_that_the_deployment_uses() -> None:
+    used = ["web://:8080", "mqtts://me:secret@Broker.local/house", "mqtt://[::1]:1884"]
+    for url in ("web://:8080", "mqtts://broker.local:8883/x", "mqtt://eve:x@[::1]:1884/y", "whip://host/x"):
+        check_outputs([url], used)
+    for url in (
+        "web://:8081",
+        "mqtt://broker.local/house",
+        "mqtts://broker.local:1883/house",
+        "mqtts://broker.local@evil.example/house",
+        "mqtts://evil.example/?node=broker.local",
+    ):
+        with pytest.raises(ConfigError, match=r"is not a (broker|page) of this deployment"):
+            check_outputs([url], used)
+
+
 async def test_without_a_file_changes_last_as_long_as_the_run() -> None:
     async with api(None, "door") as ask:
         status, said = await ask("PUT", "cameras/door/rules", {"zones": {"all": ZONE}})
@@ -110,7 +159,16 @@ async def test_without_a_file_changes_last_as_long_as_the_run() -> None:
         ({"source": "/etc/passwd"}, "must be a camera or on the network"),
         ({"source": SCENE, "output": [PAGE, "x.mp4"]}, "x.mp4: yard must be a camera or on the network"),
         ({"source": SCENE, "output": "masks:DIR"}, "must be a camera or on the network"),
-        ({"source": SCENE, "output": "mqtt://broker/?ca=/etc/x"}, "must be a camera or on the network"),
+        ({"source": SCENE, "output": "masks:///tmp/DIR"}, "must be a camera or on the network"),
+        ({"source": SCENE, "output": "hls:///tmp/DIR"}, "must be a camera or on the network"),
+        ({"source": SCENE, "output": "clips:///tmp/DIR"}, "must be a camera or on the network"),
+        ({"source": "file:///etc/passwd"}, "must be a camera or on the network"),
+        ({"source": "/dev/video0/../../etc/passwd"}, "must be a camera or on the network"),
+        ({"source": SCENE, "output": "mqtt://broker/?ca=/etc/x"}, "ca: names files"),
+        ({"source": SCENE, "output": "mqtt://evil.example/x"}, "evil.example/x: is not a broker of this"),
+        ({"source": SCENE, "output": "web://127.0.0.1:1"}, "127.0.0.1:1: is not a page of this"),
+        ({"source": SCENE, "auto": "detector=/etc/passwd"}, "auto: a detector is a file"),
+        ({"source": SCENE, "auto": ["detector=/etc/passwd"]}, "auto: "),
         (
             {"source": "rtsp://eve:${HOME}@host/"},
             "filled in from the environment in the deployment file only",

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
+from keepsight.streams.base import SinkError
 from keepsight.tracker.config import VARIABLE, RunConfig, read_deployment, run_config
 from keepsight.tracker.deployment import prepare
 from keepsight.tracker.validation import ConfigError
@@ -146,8 +147,20 @@ def test_an_output_never_overwrites_the_source_or_another_output(tmp_path: Path)
     options = {"source": str(clip), "prompt": "box=0,0,1,1"}
     with pytest.raises(ConfigError, match="is a source or another output"):
         prepare(run_config({**options, "output": [str(tmp_path / "x" / ".." / "clip.mp4")]}).deployment())
-    with pytest.raises(ConfigError, match="is a source or another output"):
-        prepare(run_config({**options, "output": ["masks:out", "masks:./out"]}).deployment())
+
+
+@pytest.mark.parametrize("scheme", ["masks", "hls"])
+def test_two_outputs_do_not_share_a_folder(scheme: str) -> None:
+    options = {"source": "test://", "output": [f"{scheme}:out", f"{scheme}:./out"], "auto": "motion"}
+    with pytest.raises(ConfigError, match=r"output \w+:./out is a source or another output"):
+        prepare(run_config(options).deployment())
+
+
+@pytest.mark.parametrize("scheme", ["masks", "hls", "clips"])
+def test_a_folder_is_not_written_like_a_url(scheme: str) -> None:
+    options = {"source": "test://", "output": f"{scheme}:///out", "auto": "motion"}
+    with pytest.raises(SinkError, match=f"^{scheme}://: is a folder of this machine: write {scheme}:DIR$"):
+        prepare(run_config(options).deployment())
 
 
 @pytest.mark.parametrize(

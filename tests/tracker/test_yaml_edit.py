@@ -38,7 +38,7 @@ streams:
 """
 
 
-def edited(**changes: object) -> tuple[str, dict]:
+def edited(*, kept: bool = True, **changes: object) -> tuple[str, dict]:
     content = yaml.safe_load(FILE)
     for path, value in changes.items():
         *parents, key = path.split("__")
@@ -49,8 +49,8 @@ def edited(**changes: object) -> tuple[str, dict]:
             del inside[key]
         else:
             inside[key] = value
-    text, kept = rewritten(FILE, content)
-    assert kept
+    text, are_kept = rewritten(FILE, content)
+    assert are_kept == kept
     assert yaml.safe_load(text) == content
     return text, content
 
@@ -76,10 +76,32 @@ def test_a_key_is_added_after_the_others_and_one_is_removed() -> None:
     )
     text, _ = edited(streams__porch__rules__zones__yard=None)
     assert text == without(FILE, "yard:")
-    text, _ = edited(streams__porch=None)
+    text, _ = edited(kept=False, streams__porch=None)
     assert "# behind the house" in text
     text, _ = edited(streams__yard={"source": "rtsp://yard", "output": ["web://:8080"]}, device="cpu")
     assert "# behind the house" in text
+
+
+def test_the_comment_on_a_line_goes_on_to_what_takes_its_place() -> None:
+    text, _ = edited(streams__porch__rules__zones__door__dwell_seconds=5, model="test")
+    new = FILE.replace("dwell_seconds: 10   # long", "dwell_seconds: 5   # long")
+    assert text == new.replace("model: nano   # small", "model: test   # small")
+    text, kept = rewritten('a: "#1"  # one\nb: 2\n', {"a": ["#2", "x"], "b": 2})
+    assert (text, kept) == ("a:  # one\n- '#2'\n- x\nb: 2\n", True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("a: 1\nb: 2  # two\n", {"a": 1}),
+        ("a:  # list\n# one\n- 1\nb: 2\n", {"a": [1, 2], "b": 2}),
+        ("a: x  # short\nb: 2\n", {"a": "word " * 60, "b": 2}),
+    ],
+)
+def test_comments_that_are_lost_are_not_said_to_be_kept(old: str, new: dict[str, object]) -> None:
+    text, kept = rewritten(old, new)
+    assert not kept
+    assert yaml.safe_load(text) == new
 
 
 @pytest.mark.parametrize(
@@ -104,7 +126,7 @@ def test_a_file_is_exchanged_at_once_and_keeps_its_mode(tmp_path: Path) -> None:
     (tmp_path / "link.yaml").symlink_to(file)
     content = yaml.safe_load(FILE) | {"model": "test"}
     assert write(tmp_path / "link.yaml", content)
-    assert file.read_text() == FILE.replace("model: nano   # small", "model: test")
+    assert file.read_text() == FILE.replace("model: nano", "model: test")
     assert file.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "link.yaml").is_symlink()
     assert len(list(tmp_path.iterdir())) == 2

@@ -141,7 +141,7 @@ export class Rules extends EventTarget {
       this.stop();
       await this.load(camera);
       if (saved === null) toast("Watched until this run ends; with --config FILE it would be saved", "good");
-      else toast(kept ? `Saved to ${saved}` : `Saved to ${saved}, whose comments could not be kept`, "good");
+      else toast(kept ? `Saved to ${saved}` : `Saved to ${saved}, which lost some of its comments`, "good");
     } catch (error) {
       if (error instanceof Refused && error.status === 401) return this.dispatchEvent(new CustomEvent("refused"));
       toast(error.message, "error");
