@@ -116,6 +116,10 @@ class Page(Protocol):
         """What to type there."""
         ...
 
+    async def shown(self) -> None:
+        """Waits until the camera can be looked at there."""
+        ...
+
     def offer_clips(self, recordings: Recordings) -> None:
         """Clips of the camera's events can be looked at, too."""
         ...

@@ -26,6 +26,8 @@ P = ParamSpec("P")
 
 Opening = Callable[[threading.Event], AbstractContextManager[tuple[H, Iterator[T]]]]
 """Opens something blocking and gives what is known about it, and its items. The event asks it to stop."""
+Calls = SimpleQueue[Callable[[], None] | None]
+"""What a worker is to run; None ends it."""
 
 
 class ThreadedReader(Generic[H, T]):
@@ -158,19 +160,20 @@ class Worker:
 
     What waits is bounded by its callers: each waits for its own call. A call whose caller was cancelled is
     skipped if it has not begun. Leaving waits `stop_seconds` for the calls, then leaves a blocked thread
-    behind.
+    behind. It may be entered again, with another thread.
     """
 
     def __init__(self, name: str, *, stop_seconds: float = 1.0) -> None:
         self._name = name
         self._stop_seconds = stop_seconds
-        self._calls: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._calls: Calls = SimpleQueue()
         self._open = False
         self._ended = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        loop = asyncio.get_running_loop()
-        threading.Thread(target=self._work, args=(loop,), name=self._name, daemon=True).start()
+        self._calls, self._ended = SimpleQueue(), asyncio.Event()
+        given = asyncio.get_running_loop(), self._calls, self._ended
+        threading.Thread(target=_work, args=given, name=self._name, daemon=True).start()
         self._open = True
         return self
 
@@ -206,12 +209,13 @@ class Worker:
 
         return await self.run(announced)
 
-    def _work(self, loop: asyncio.AbstractEventLoop) -> None:
-        while (call := self._calls.get()) is not None:
-            call()
-            del call
-        with contextlib.suppress(RuntimeError):  # the event loop has been closed
-            loop.call_soon_threadsafe(self._ended.set)
+
+def _work(loop: asyncio.AbstractEventLoop, calls: Calls, ended: asyncio.Event) -> None:
+    while (call := calls.get()) is not None:
+        call()
+        del call
+    with contextlib.suppress(RuntimeError):  # the event loop has been closed
+        loop.call_soon_threadsafe(ended.set)
 
 
 class Lent(ThreadPoolExecutor):

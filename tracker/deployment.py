@@ -72,6 +72,7 @@ def prepare_stream(
     `after` so many seconds."""
     encoder = SharedEncoder(name)
     sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
+    refuse_page_twice(name, sinks)
     offer_clips(sinks)
     hear = partial(tell, sinks)
     source = open_source(
@@ -110,6 +111,12 @@ def holds_tape(folder: Path) -> bool:
     from .tape import HEADER  # where it is needed: with it comes the model
 
     return (folder / HEADER).exists()
+
+
+def refuse_page_twice(name: str, sinks: Iterable[Sink]) -> None:
+    addresses = [sink.address for sink in sinks if isinstance(sink, Page)]
+    if len(set(addresses)) < len(addresses):
+        raise ConfigError(f"{name}: the page is given twice: leave one of the outputs web:// out")
 
 
 def offer_clips(sinks: Iterable[Sink]) -> None:

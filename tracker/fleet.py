@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
-from keepsight.streams.base import SinkError, SourceError
+from keepsight.streams.base import Page, SinkError, SourceError
 
 from . import config
 from .deployment import introduce, prepare_stream, refuse_shared_outputs
@@ -21,6 +21,7 @@ from .summary import Meter
 from .validation import ConfigError
 
 if TYPE_CHECKING:
+    from keepsight.streams.web.camera import Camera
     from keepsight.streams.web.deployer import Deployer
     from keepsight.streams.web.server import WebServer
     from keepsight.streams.web.target import WebTarget
@@ -30,6 +31,9 @@ log = structlog.get_logger(__name__)
 Start = Callable[[Stream, int], Awaitable[Session]]
 """Makes the session of a stream, with room for so many objects."""
 Servers = dict["WebTarget", "WebServer"]
+
+SHOWN_SECONDS = 5.0
+"""How long a change waits until pages show what it begins."""
 
 
 class Observer(Protocol):
@@ -129,8 +133,9 @@ class Fleet:
             stopping.cancel()
         return [one.task.result() for one in self._running.values()]
 
-    def check(self, new: config.Deployment) -> None:
-        """Raises ConfigError, SourceError or SinkError where it could not be applied."""
+    def check(self, new: config.Deployment) -> Iterable[WebTarget]:
+        """The pages that what it begins would be on. Raises ConfigError, SourceError or SinkError where it
+        could not be applied."""
         for key in config.Engine.model_fields:
             if getattr(new, key) != getattr(self.deployment, key):
                 raise ConfigError(
@@ -139,8 +144,10 @@ class Fleet:
         change = difference({name: one.config for name, one in self._running.items()}, new.streams)
         refuse_shared_outputs(new)
         begun = {name: new.streams[name] for name in (*change.added, *change.changed)}
+        wanted: Servers = {}
         for name, stream in begun.items():
-            prepare_stream(name, stream, {})
+            prepare_stream(name, stream, wanted)
+        return wanted
 
     async def apply(self, new: config.Deployment) -> Change:
         """Run these streams from now on. Raises as `check`, and then nothing has changed. Who waits for it
@@ -154,18 +161,23 @@ class Fleet:
         async with self._turn, AsyncExitStack() as held:
             if self._over:
                 raise ConfigError("the run is ending")
-            self.check(new)
-            for server in self.servers.values():
-                if server.is_open:  # or a page whose only camera is begun again would be closed meanwhile
+            wanted = self.check(new)
+            for target, server in self.servers.items():
+                if target in wanted and server.is_open:  # or it would be closed until it shows the next one
                     await held.enter_async_context(server)
             change = difference({name: one.config for name, one in self._running.items()}, new.streams)
+            begun = (*change.changed, *change.added)
+            old = self._on_pages(change.changed)
             await self._end((*change.removed, *change.changed))
+            _take_off(self._on_pages(change.removed))
             self.deployment = new
             try:
-                self._begin_new((*change.changed, *change.added))
+                self._begin_new(begun)
             finally:
                 self._watch(change.watched)
                 self._arrange()
+                await self._shown(begun)
+                _take_off(old)
             return change
 
     async def _end(self, names: Sequence[str]) -> None:
@@ -176,8 +188,19 @@ class Fleet:
             await asyncio.wait({self._running[name].task for name in names})
         for name in names:
             self.observer.leave(self._running.pop(name).stream)
-            for server in self.servers.values():
-                server.remove(name)
+
+    def _on_pages(self, names: Iterable[str]) -> list[tuple[WebServer, Camera]]:
+        """The cameras of streams, where they are shown."""
+        servers = self.servers.values()
+        return [(one, one.cameras[name]) for one in servers for name in names if name in one.cameras]
+
+    async def _shown(self, names: Iterable[str]) -> None:
+        """Once pages show these streams, or they have ended, or it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHOWN_SECONDS):
+                for one in [self._running[name] for name in names if name in self._running]:
+                    for page in (sink for sink in one.stream.sinks if isinstance(sink, Page)):
+                        await _first_of(one.task, page.shown())
 
     def _begin_new(self, names: Iterable[str]) -> None:
         """What cannot begin after all is left out; the last reason is raised once the others run."""
@@ -217,6 +240,20 @@ class Fleet:
     def _working(self) -> set[asyncio.Task[Report] | asyncio.Task[Change]]:
         """What has not ended; changes are part of it, since they may begin streams."""
         return {*(one.task for one in self._running.values() if not one.task.done()), *self._changing}
+
+
+def _take_off(shown: Iterable[tuple[WebServer, Camera]]) -> None:
+    """Off their pages; where another is shown in its place, that stays."""
+    for server, camera in shown:
+        server.remove(camera)
+
+
+async def _first_of(task: asyncio.Task[Report], coming: Coroutine[Any, Any, None]) -> None:
+    other = asyncio.create_task(coming)
+    try:
+        await asyncio.wait({task, other}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        other.cancel()
 
 
 def _say_faults(ended: asyncio.Task[Report]) -> None:

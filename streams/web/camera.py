@@ -96,6 +96,10 @@ class Camera:
         self._answer()
         self._changed()
 
+    @property
+    def has_ended(self) -> bool:
+        return self._ending != ""
+
     def close(self) -> None:
         """Nothing more is drawn."""
         self.pictures.close()

@@ -35,9 +35,9 @@ CLOSE_SECONDS = 0.3
 class WebServer:
     """Entered once by each camera's sink: the first opens the port, the last to leave closes it.
 
-    `cameras` by name, in their order; `worker` draws and encodes for all of them; `news` tells viewers that
-    something changed; `deployer`, where there is one, changes which streams run; `port` is the one that was
-    bound, where 0 was asked for.
+    `cameras` by name, in their order, from when they run: one that has ended stays until it is removed;
+    `worker` draws and encodes for all of them; `news` tells viewers that something changed; `deployer`, where
+    there is one, changes which streams run; `port` is the one that was bound, where 0 was asked for.
     """
 
     def __init__(self, target: WebTarget) -> None:
@@ -48,6 +48,7 @@ class WebServer:
         self.port = target.port
         self.worker = Worker("page")
         self._encoders: dict[str, SharedEncoder] = {}
+        self._order: dict[str, int] = {}
         self._entered = 0
         self._opening = asyncio.Lock()
         self._exits = AsyncExitStack()
@@ -58,24 +59,31 @@ class WebServer:
         return self.target.address.removesuffix(f":{self.target.port}/") + f":{self.port}/"
 
     def add(self, camera: Camera, encoder: SharedEncoder) -> None:
-        """Show one more camera, and its video. Raises SinkError where one of its name is there."""
-        if camera.name in self.cameras:
+        """Show one more camera, in the place of one of its name that has ended. Raises SinkError where one
+        of its name runs."""
+        before = self.cameras.get(camera.name)
+        if before is not None and not before.has_ended:
             raise SinkError(f"{self.target.url}: given twice for {camera.name}")
         self.cameras[camera.name] = camera
         self._encoders[camera.name] = encoder
+        if before is not None:
+            before.close()
+        self._sort()
 
-    def remove(self, name: str) -> None:
-        """Show a camera no more, where it is here. Whoever looks at it sees what is here instead once
-        `arrange` is called."""
-        camera = self.cameras.pop(name, None)
-        if camera is not None:
-            del self._encoders[name]
+    def remove(self, camera: Camera) -> None:
+        """Show a camera no more, where it is here. Who looks at it sees what else is here."""
+        if self.cameras.get(camera.name) is camera:
+            del self.cameras[camera.name], self._encoders[camera.name]
             camera.close()
+            self.news.tell()
 
     def arrange(self, names: Iterable[str]) -> None:
-        """Show the cameras in this order; those without a place stay at the end."""
-        order = {name: place for place, name in enumerate(names)}
-        for name in sorted(self.cameras, key=lambda name: order.get(name, len(order))):
+        """Show the cameras in this order, also those to come; those without a place stay at the end."""
+        self._order = {name: place for place, name in enumerate(names)}
+        self._sort()
+
+    def _sort(self) -> None:
+        for name in sorted(self.cameras, key=lambda name: self._order.get(name, len(self._order))):
             self.cameras[name] = self.cameras.pop(name)
         self.news.tell()
 
@@ -97,11 +105,12 @@ class WebServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._entered -= 1
-        if self._entered == 0:
-            for camera in self.cameras.values():
-                camera.close()
-            await self._exits.aclose()
+        async with self._opening:
+            self._entered -= 1
+            if self._entered == 0:
+                for camera in self.cameras.values():
+                    camera.close()
+                await self._exits.aclose()
 
     def application(self) -> web.Application:
         application = web.Application(client_max_size=MAX_BYTES + 1)

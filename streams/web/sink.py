@@ -25,7 +25,7 @@ class WebSink:
         self._encoder = encoder
         self._camera = Camera(encoder.camera, server.worker, server.news.tell)
         self._exits = AsyncExitStack()
-        server.add(self._camera, encoder)
+        self._entered = asyncio.Event()
 
     @property
     def url(self) -> str:
@@ -40,7 +40,9 @@ class WebSink:
         async with AsyncExitStack() as exits:
             await exits.enter_async_context(self._encoder)
             await exits.enter_async_context(self._server)
+            self._server.add(self._camera, self._encoder)
             self._exits = exits.pop_all()
+        self._entered.set()
         return self
 
     async def __aexit__(
@@ -54,6 +56,9 @@ class WebSink:
         """Raises nothing. Waits where the result is encoded for viewers over WebRTC."""
         self._camera.write(result)
         await self._encoder.write(result)
+
+    async def shown(self) -> None:
+        await self._entered.wait()
 
     def offer_clips(self, recordings: Recordings) -> None:
         self._camera.recordings = recordings

@@ -59,14 +59,19 @@ def test_what_cannot_be_meant_is_said_in_one_line(url: str, reason: str) -> None
     assert "secret-word" not in str(error.value)
 
 
-def test_cameras_share_a_server_where_their_urls_say_the_same() -> None:
+async def test_cameras_share_a_server_where_their_urls_say_the_same() -> None:
     servers: dict = {}
-    for camera in ("porch", "drive"):
-        open_sink("web://:8080", camera=camera, servers=servers)
+    at = "web://127.0.0.1:0"
+    porch, drive, again, _ = (
+        open_sink(at, camera=camera, servers=servers) for camera in ("porch", "drive", "porch", "shed")
+    )
     open_sink("web://:8081", camera="porch", servers=servers)
-    assert [list(server.cameras) for server in servers.values()] == [["porch", "drive"], ["porch"]]
-    with pytest.raises(SinkError, match="given twice for drive"):
-        open_sink("web://:8080", camera="drive", servers=servers)
+    server, _ = servers.values()
+    async with porch, drive:
+        assert list(server.cameras) == ["porch", "drive"], "a sink is there once it is entered"
+        with pytest.raises(SinkError, match="given twice for porch"):
+            async with again:
+                pass
 
 
 def test_a_certificate_that_cannot_be_used_is_said(tmp_path: Path) -> None:

@@ -157,6 +157,41 @@ async def test_what_is_changed_is_begun_again_and_viewers_see_the_new_one_on_the
                     await socket.send_json({"seen": "door"})
 
 
+async def test_pictures_of_the_only_camera_come_after_it_is_changed(unused_tcp_port: int) -> None:
+    door = {"output": f"web://127.0.0.1:{unused_tcp_port}"}
+    async with running(deployment(door=door)) as run, ClientSession() as http:
+        server, before = run.server, run.server.cameras["door"]
+        async with http.ws_connect(f"{server.address}api/live") as socket:
+            await socket.send_json({"watch": {"door": "small"}})
+            for size in ("64", "128"):
+                await run.fleet.apply(deployment(door={**door, "source": SCENE.replace("160", size)}))
+                await run.watchful.until(lambda frames: frames.get("door", 0) > 3)
+                assert server.cameras["door"] is not before
+                picture = http.get(f"{server.address}api/cameras/door/picture.jpg")
+                async with asyncio.timeout(10), picture as answer:
+                    assert (answer.status, answer.content_type) == (200, "image/jpeg")
+
+
+async def test_a_page_with_another_password_takes_the_port_over(unused_tcp_port: int) -> None:
+    async with running(deployment(door={"output": f"web://127.0.0.1:{unused_tcp_port}"})) as run:
+        old, page = run.server, f"web://:correct-horse@127.0.0.1:{unused_tcp_port}"
+        await run.fleet.apply(deployment(door={"output": page}))
+        await run.watchful.until(lambda frames: "door" in frames)
+        (new,) = (server for server in run.fleet.servers.values() if server is not old)
+        assert (new.is_open, list(new.cameras)) == (True, ["door"])
+        assert (old.is_open, list(old.cameras)) == (False, [])
+
+
+def test_a_stream_that_cannot_be_prepared_leaves_no_camera_on_the_page() -> None:
+    good, servers = deployment(door={}), {}
+    with pytest.raises(SourceError):
+        prepare(deployment(door={"source": "missing.mp4"}), servers)
+    (stream,) = prepare(good, servers)
+    assert stream.name == "door"
+    with pytest.raises(ConfigError, match="door: the page is given twice"):
+        prepare(deployment(door={"output": [PAGE, PAGE]}), servers)
+
+
 @pytest.mark.parametrize(
     ("new", "reason"),
     [
