@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from keepsight.streams.web.words import ChangedMessage
 
 from .config import Engine, RunConfig, Stream, parse_deployment, read_yaml
-from .config_file import write
+from .config_file import written
 from .fleet import Fleet
 from .remote import check_outputs, check_remote, outputs_of, put_over, refuse_variables
 from .rules import Rules
@@ -107,10 +107,13 @@ class Changes:
             content = edit(content)
             deployment = parse_deployment(content)
             self._fleet.check(deployment)
-            kept = True if self._file is None else await asyncio.to_thread(write, self._file, content)
-            change = await self._fleet.apply(deployment)
+            if self._file is None:
+                change, kept = await self._fleet.apply(deployment), True
+            else:
+                with written(self._file, content) as kept:
+                    change = await self._fleet.apply(deployment)
         saved = None if self._file is None else self._file.name
-        return ChangedMessage(change=str(change), saved=saved, comments_kept=kept)
+        return ChangedMessage(change=str(change), saved=saved, comments_kept=kept, failed=list(change.failed))
 
     def _content(self) -> Content:
         """What the file says now, or would say if there were one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,26 @@ def _look(path: Path) -> _Look:
     return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def write(path: Path, content: Mapping[str, Any]) -> bool:
-    """Make the file say `content`, at once or not at all; whether its comments were kept.
+@contextmanager
+def written(path: Path, content: Mapping[str, Any]) -> Iterator[bool]:
+    """The file says `content`, at once or not at all; gives whether all its comments were kept. Where the
+    block raises, it says again what it said before.
 
     Raises ConfigError where it cannot be written.
     """
     try:
         there = path.resolve()
-        text, kept = rewritten(there.read_text(encoding="utf-8"), content)
+        before = there.read_text(encoding="utf-8")
+        text, kept = rewritten(before, content)
         _replace(there, text)
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
-    return kept
+    try:
+        yield kept
+    except Exception:
+        with suppress(OSError):
+            _replace(there, before)
+        raise
 
 
 def _replace(path: Path, text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -46,12 +46,14 @@ class Observer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """By name, which streams a change concerns. `watched`: only what they are watched for is new."""
+    """By name, which streams a change concerns. `watched`: only what they are watched for is new; `failed`:
+    lines about those that were to begin and could not after all."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     watched: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         words = {
@@ -60,7 +62,17 @@ class Change:
             "begun again": self.changed,
             "other rules for": self.watched,
         }
-        return "; ".join(f"{word} {', '.join(names)}" for word, names in words.items() if names)
+        said = [f"{word} {', '.join(names)}" for word, names in words.items() if names]
+        return "; ".join((*said, *self.failed))
+
+    def without(self, failed: dict[str, str]) -> Change:
+        """The change when these streams, by name with the reason, could not begin."""
+        return replace(
+            self,
+            added=tuple(name for name in self.added if name not in failed),
+            changed=tuple(name for name in self.changed if name not in failed),
+            failed=tuple(f"{name} does not run: {reason}" for name, reason in failed.items()),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +162,9 @@ class Fleet:
         return wanted
 
     async def apply(self, new: config.Deployment) -> Change:
-        """Run these streams from now on. Raises as `check`, and then nothing has changed. Who waits for it
-        may be cancelled: what was begun is finished."""
+        """Run these streams from now on. Raises as `check`, and then nothing has changed. What cannot begin
+        although it was checked is told by the change. Who waits for it may be cancelled: what was begun is
+        finished."""
         changing = asyncio.create_task(self._apply(new), name="change the streams")
         self._changing.add(changing)
         changing.add_done_callback(self._changing.discard)
@@ -172,13 +185,13 @@ class Fleet:
             _take_off(self._on_pages(change.removed))
             self.deployment = new
             try:
-                self._begin_new(begun)
+                failed = self._begin_new(begun)
             finally:
                 self._watch(change.watched)
                 self._arrange()
                 await self._shown(begun)
                 _take_off(old)
-            return change
+            return change.without(failed)
 
     async def _end(self, names: Sequence[str]) -> None:
         """Streams that are there no more, or are begun again."""
@@ -202,18 +215,17 @@ class Fleet:
                     for page in (sink for sink in one.stream.sinks if isinstance(sink, Page)):
                         await _first_of(one.task, page.shown())
 
-    def _begin_new(self, names: Iterable[str]) -> None:
-        """What cannot begin after all is left out; the last reason is raised once the others run."""
-        fault: Exception | None = None
+    def _begin_new(self, names: Iterable[str]) -> dict[str, str]:
+        """By name, why streams cannot begin after all; the others do."""
+        failed = {}
         for name in names:
             try:
                 settings = self.deployment.streams[name]
                 self._begin(prepare_stream(name, settings, self.servers), settings)
                 self._running[name].task.add_done_callback(_say_faults)
             except (ConfigError, SourceError, SinkError) as error:
-                fault = error
-        if fault is not None:
-            raise fault
+                failed[name] = str(error)
+        return failed
 
     def _begin(self, stream: Stream, settings: config.Stream) -> None:
         stop = asyncio.Event()

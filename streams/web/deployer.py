@@ -66,7 +66,7 @@ class DeployerApi:
                 return _refused(404, error.args[0])
             except (ValueError, SourceError, SinkError) as error:
                 return _refused(422, str(error))
-            return web.json_response(text=said.model_dump_json(), status=status)
+            return web.json_response(text=said.model_dump_json(), status=500 if said.failed else status)
 
         return changed
 

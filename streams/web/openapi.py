@@ -147,6 +147,10 @@ def _change(summary: str, body: dict[str, Any] | None = None, status: int = 200)
             "content": _content(ErrorMessage),
         },
         "422": {"description": "Refused; nothing has changed", "content": _content(ErrorMessage)},
+        "500": {
+            "description": "Saved, but not all of it runs; `failed` says why",
+            "content": _content(ChangedMessage),
+        },
     }
     asked = {} if body is None else {"requestBody": {"required": True, "content": body}}
     return {"summary": summary, "responses": answers, **asked}

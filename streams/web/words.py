@@ -65,6 +65,8 @@ class ChangedMessage(_Said):
     """The file it was written to; null where it lasts as long as the run."""
     comments_kept: bool = True
     """Whether all comments in that file are still there."""
+    failed: list[str] = []
+    """Of cameras that were to begin and could not after all, which and why."""
 
 
 class ErrorMessage(_Said):

@@ -13,9 +13,10 @@ from aiohttp import ClientSession
 
 from keepsight.tracker.changes import Changes
 from keepsight.tracker.config import read_deployment
+from keepsight.tracker.pipeline import Stream
 from keepsight.tracker.remote import check_outputs
 from keepsight.tracker.validation import ConfigError
-from tests.tracker.test_fleet import PAGE, SCENE, ZONE, Running, deployment, running
+from tests.tracker.test_fleet import PAGE, SCENE, ZONE, Running, Watchful, deployment, running
 
 FILE = f"""\
 # in front of the house
@@ -127,6 +128,40 @@ async def test_a_replaced_camera_keeps_what_is_not_named_and_always_its_privacy(
         assert read_deployment(file).streams["main"].privacy == ("blur rest", "solid")
         assert (await ask("PUT", "cameras/main", {"max_objects": None}))[0] == 200
         assert read_deployment(file).streams["main"].max_objects == 16
+
+
+async def test_a_change_that_is_refused_at_the_last_moment_is_not_in_the_file(file: Path) -> None:
+    async with api(file) as ask:
+        ask.run.fleet._over = True
+        status, answer = await ask("PUT", "cameras/main/rules", {"zones": {"all": ZONE}})
+        assert (status, answer["error"], written(file)) == (422, "the run is ending", FILE)
+
+
+class Removing(Watchful):
+    """Takes a file away once a stream has ended."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self._file = file
+
+    def leave(self, stream: Stream) -> None:
+        self._file.unlink()
+
+
+async def test_a_camera_that_has_ended_and_cannot_begin_again_is_not_said_to_go_on(
+    file: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "box.jsonl").touch()
+    async with api(file) as ask:
+        assert (await ask("POST", "cameras", {"name": "yard", "source": SCENE}))[0] == 201
+        streams = yaml.safe_load(written(file))["streams"]
+        streams["main"]["prompts"] = str(tmp_path / "box.jsonl")
+        write(file, yaml.safe_dump({"streams": streams}))
+        ask.run.fleet.observer = Removing(tmp_path / "box.jsonl")
+        status, said = await ask("PUT", "cameras/main", {"max_objects": 3})
+        assert (status, said["saved"], list(ask.run.server.cameras)) == (500, "cameras.yaml", ["yard"])
+        assert said["change"].startswith("main does not run: ")
+        assert said["failed"] == [said["change"]]
 
 
 def test_an_output_over_the_api_is_at_a_broker_or_page_that_the_deployment_uses() -> None:

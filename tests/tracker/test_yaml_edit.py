@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from keepsight.tracker.config_file import write
+from keepsight.tracker.config_file import written
 from keepsight.tracker.validation import ConfigError
 from keepsight.tracker.yaml_edit import rewritten
 
@@ -125,7 +125,8 @@ def test_a_file_is_exchanged_at_once_and_keeps_its_mode(tmp_path: Path) -> None:
     file.chmod(0o640)
     (tmp_path / "link.yaml").symlink_to(file)
     content = yaml.safe_load(FILE) | {"model": "test"}
-    assert write(tmp_path / "link.yaml", content)
+    with written(tmp_path / "link.yaml", content) as kept:
+        assert kept
     assert file.read_text() == FILE.replace("model: nano", "model: test")
     assert file.stat().st_mode & 0o777 == 0o640
     assert (tmp_path / "link.yaml").is_symlink()
@@ -133,5 +134,6 @@ def test_a_file_is_exchanged_at_once_and_keeps_its_mode(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"gone\.yaml cannot be written: no such file"):
-        write(tmp_path / "gone.yaml", {})
+    said = r"gone\.yaml cannot be written: no such file"
+    with pytest.raises(ConfigError, match=said), written(tmp_path / "gone.yaml", {}):
+        pass
