@@ -6,6 +6,7 @@ would be found again by the next search.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -129,7 +130,7 @@ def area(box: Box) -> float:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def finding(
+async def finding(
     session: Session,
     auto: Auto,
     threads: ModelThreads,
@@ -149,7 +150,8 @@ def finding(
         from .detector import open_detector
 
         assert auto.file is not None
-        detector = open_detector(auto.file, auto.labels, auto.confidence)
+        # not in the models' threads, either: those are all cameras', and files may be slow to come
+        detector = await asyncio.to_thread(open_detector, auto.file, auto.labels, auto.confidence)
 
         async def search(image: Image) -> tuple[Thing, ...]:
             return await threads.encoder.run(by_detector, detector, image)

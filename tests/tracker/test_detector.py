@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,16 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from keepsight.tracker.auto import Auto
 from keepsight.tracker.detections import grids, yolox
 from keepsight.tracker.detector import open_detector
+from keepsight.tracker.engine import model_threads
+from keepsight.tracker.finding import FindingSession, finding
+from keepsight.tracker.session import TrackerSession
+from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.validation import ConfigError
 from tests.tracker.command_line import Keepsight, lines
+from tests.tracker.fakes import ColourPredictor
 
 PICTURE = np.zeros((120, 160, 3), np.uint8)
 BOX = (0.25, 0.5, 0.5, 0.75)
@@ -124,6 +132,29 @@ def test_what_is_no_detector_is_refused_with_its_shapes(tmp_path: Path) -> None:
     (tmp_path / "text.onnx").write_text("not a model")
     with pytest.raises(ConfigError, match="is no ONNX model"):
         open_detector(tmp_path / "text.onnx", None, 0.5)
+
+
+async def test_other_cameras_go_on_while_a_detector_is_opened(tmp_path: Path) -> None:
+    labels = tmp_path / "names.txt"
+    os.mkfifo(labels)  # who opens it to read waits for what is written below
+    file = saved(tmp_path / "m.onnx", YOLOX, {"images": FLOATS})
+    auto = Auto("detector", 1.0, file, labels)
+    async with asyncio.timeout(30), model_threads() as threads:
+        inner = TrackerSession(threads, ColourPredictor(), 4, TrackerSettings(), rewinds=True)
+        opening = asyncio.create_task(finding(inner, auto, threads, None, lambda: True, 4))
+        while (reader := reading(labels)) is None:  # noqa: ASYNC110 - nothing tells of it
+            await asyncio.sleep(0.01)
+        os.write(reader, b"cup\n")
+        os.close(reader)
+        assert isinstance(await opening, FindingSession)
+
+
+def reading(fifo: Path) -> int | None:
+    """To write to who reads it; None where nobody does yet."""
+    try:
+        return os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError:
+        return None
 
 
 def test_a_run_tracks_what_a_detector_finds(keepsight: Keepsight, tmp_path: Path) -> None:

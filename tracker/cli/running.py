@@ -87,7 +87,8 @@ class SharedModel:
             from ..finding import finding
 
             is_on = partial(stream.is_on, "auto")
-            session = finding(session, parse_auto(stream.auto), self._threads, model, is_on, max_objects)
+            auto = parse_auto(stream.auto)
+            session = await finding(session, auto, self._threads, model, is_on, max_objects)
         if stream.privacy:
             session = PrivateSession(session, stream.privacy, self._threads.tracker.run)
         return session
