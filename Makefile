@@ -10,7 +10,7 @@ demo: $(VENV)/installed  ## track the bundled scene: demo/overlay.mp4, demo/mask
 	$(BIN)/keepsight demo --out demo
 
 test: $(VENV)/developing
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 dev: $(VENV)/developing .links/keepsight  ## everything for working on the code, editors and mypy included
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -13,6 +14,8 @@ import structlog
 from tests.clips import write_clip
 from tests.logs import Log
 from tests.peers.rtsp import RtspServer, why_no_rtsp_server
+
+os.environ["COLUMNS"] = "200"  # tables are as wide, whichever test has rich make its consoles
 
 
 @pytest.fixture(autouse=True)

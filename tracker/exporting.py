@@ -116,6 +116,7 @@ def write_onnx(part: Part, file: Path) -> None:
             input_names=part.inputs,
             output_names=part.outputs,
             dynamo=True,
+            optimize=False,  # it takes minutes for a thousand operations; onnxruntime does it when it loads
             verbose=False,
         )
         assert program is not None
