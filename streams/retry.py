@@ -45,24 +45,31 @@ OUTPUTS = Backoff(shortest=0.25, longest=30.0)
 """For the servers and brokers that results go to: one that was away must not be overrun by all who waited."""
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How is waited, by what clock, and what decides about jitter. Tests give others."""
+
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+
+
 def reconnecting(
     make_source: Callable[[], Source],
     *,
     on_status: Callable[[SourceStatus], None] | None = None,
     backoff: Backoff | None = None,
     stall_seconds: float = 2.0,
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-    chance: Callable[[], float] = random.random,
+    waiting: Waiting = Waiting(),
     around: AbstractAsyncContextManager[object] | None = None,
     after: float = 0.0,
 ) -> Reconnecting:
     """A live source that never ends: whenever the source from `make_source` fails or ends, another is opened.
 
     `on_status` is told each change of state or reason. `around` is open from the first source to the last: a
-    server that cameras come to. The first one is opened `after` so many seconds. `sleep` and `chance` are
-    there for tests.
+    server that cameras come to. The first one is opened `after` so many seconds.
     """
-    made = Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, sleep, chance)
+    made = Reconnecting(make_source, on_status, backoff or Backoff(), stall_seconds, waiting)
     return made.inside(around or nullcontext()).after(after)
 
 
@@ -79,8 +86,7 @@ class Reconnecting:
         on_status: Callable[[SourceStatus], None] | None,
         backoff: Backoff,
         stall_seconds: float,
-        sleep: Callable[[float], Awaitable[None]],
-        chance: Callable[[], float],
+        waiting: Waiting,
     ) -> None:
         self.live = True
         self.status = SourceStatus("offline", "connecting", 0)
@@ -88,8 +94,7 @@ class Reconnecting:
         self._on_status = on_status
         self._backoff = backoff
         self._stall_seconds = stall_seconds
-        self._sleep = sleep
-        self._chance = chance
+        self._waiting = waiting
         self._source = make_source()
         self._frames: AsyncIterator[Frame]
         self._connection = AsyncExitStack()
@@ -128,7 +133,8 @@ class Reconnecting:
     async def __aenter__(self) -> Self:
         await self._around.__aenter__()
         try:
-            await self._sleep(self._first_wait)
+            if self._first_wait:
+                await self._waiting.sleep(self._first_wait)
             await self._connect()
         except BaseException:
             await self._around.__aexit__(None, None, None)
@@ -159,11 +165,11 @@ class Reconnecting:
 
     async def _connect(self) -> None:
         while True:
-            began = time.monotonic()
+            began = self._waiting.clock()
             try:
                 await self._connection.enter_async_context(self._source)
             except SourceError as error:
-                await self._wait(error, time.monotonic() - began)
+                await self._wait(error, self._waiting.clock() - began)
             else:
                 self._frames = aiter(self._source)
                 return
@@ -177,7 +183,8 @@ class Reconnecting:
     async def _wait(self, error: SourceError, spent: float = 0.0) -> None:
         self._report("offline", self._cause(error))
         denied = isinstance(error, DeniedError)
-        await self._sleep(self._backoff.delay(self._failures, self._chance(), spent, denied=denied))
+        delay = self._backoff.delay(self._failures, self._waiting.chance(), spent, denied=denied)
+        await self._waiting.sleep(delay)
         self._failures += 1
         self._dropped += self._source.dropped
         self._source = self._make_source()

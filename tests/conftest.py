@@ -28,7 +28,8 @@ def own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def log() -> Iterator[Log]:
     captured = Log()
     before = structlog.get_config()
-    structlog.configure(processors=[captured])
+    everything = structlog.make_filtering_bound_logger(0)  # a test of the command line may have left less
+    structlog.configure(processors=[captured], wrapper_class=everything)
     yield captured
     structlog.configure(**before)
 

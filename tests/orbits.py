@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 
 from keepsight.streams.types import Box, Image
+from keepsight.tracker.iou import box_iou
 
 from .clips import write_clip
 
@@ -77,15 +78,4 @@ def box_of(number: int, round_part: float, size: tuple[int, int]) -> Box:
 def is_on(number: int, box: Box, size: tuple[int, int]) -> bool:
     """Whether a box lies on a thing, wherever on its circle that is: an IoU of a half or more."""
     places = (box_of(number, step / PATH_STEPS, size) for step in range(PATH_STEPS))
-    return max(iou(box, place) for place in places) >= 0.5
-
-
-def iou(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    both = max(0.0, width) * max(0.0, height)
-    return both / (area(one) + area(other) - both)
-
-
-def area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
+    return max(box_iou(box, place) for place in places) >= 0.5

@@ -111,7 +111,8 @@ def lists(outputs: Sequence[Array]) -> Found:
     rest = [one.reshape(-1) for one in outputs if one is not boxes]
     labels = next((one for one in rest if np.issubdtype(one.dtype, np.integer)), None)
     if labels is None:
-        labels = max(rest, key=lambda one: float(one.max(initial=0)))
+        whole = [one for one in rest if np.array_equal(one, np.rint(one))]
+        labels = max(whole or rest, key=lambda one: float(one.max(initial=0)))
     scores = next(one for one in rest if one is not labels)
     return Found(boxes.reshape(-1, 4), labels.astype(int), scores)
 

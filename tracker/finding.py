@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from keepsight.streams import rle
-from keepsight.streams.types import Box, Command, Event, Forget, Frame, Image, Mask, Prompt, Result, Track
+from keepsight.streams.types import Box, Command, Forget, Frame, Image, Mask, Prompt, Result, Track
 
-from .looking_ahead import Due
+from .around import Around
+from .iou import box_iou
 from .moving_things import overlap
 from .pipeline import Session
 from .seeding import TAKEN, TOKEN, Finding, MotionSession, SeedingSettings, given_up, noted
@@ -49,7 +50,7 @@ Search = Callable[[Image], Awaitable[tuple[Thing, ...]]]
 """Finds what is in a picture, what is to be tracked first."""
 
 
-class FindingSession:
+class FindingSession(Around):
     """A session that searches every `every` seconds of its frames' times. `is_on`: whether it is to now.
 
     What was found in a frame is compared with the tracks of that very frame, and prompted with the next one
@@ -60,7 +61,7 @@ class FindingSession:
     def __init__(
         self, session: Session, search: Search, every: float, is_on: Callable[[], bool], max_objects: int
     ) -> None:
-        self._session = session
+        super().__init__(session)
         self._search = search
         self._every = every
         self._is_on = is_on
@@ -69,15 +70,6 @@ class FindingSession:
         self._mine: dict[int, Finding] = {}
         self._tracks: tuple[Track, ...] = ()
         self._news: tuple[Prompt, ...] = ()
-
-    def when_due(self, frame: Frame) -> Due | None:
-        return self._session.when_due(frame)
-
-    async def prepare(self, frame: Frame) -> None:
-        await self._session.prepare(frame)
-
-    def finish(self, frame: Frame) -> tuple[Event, ...]:
-        return self._session.finish(frame)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         own: tuple[Command, ...] = ()
@@ -117,17 +109,6 @@ def is_tracked(thing: Thing, track: Track) -> bool:
     if thing.mask is not None:
         return overlap(thing.mask, track.mask) >= TAKEN
     return box_iou(thing.box, track.box) >= SAME_BOX
-
-
-def box_iou(one: Box, other: Box) -> float:
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    return shared / (area(one) + area(other) - shared)
-
-
-def area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
 
 
 async def finding(

@@ -19,7 +19,6 @@ from keepsight.streams.types import (
     Applied,
     Command,
     Correct,
-    Event,
     Forget,
     Frame,
     Mask,
@@ -29,7 +28,8 @@ from keepsight.streams.types import (
     Track,
 )
 
-from .looking_ahead import Due
+from .around import Around
+from .iou import mask_iou
 from .moving_things import Blob, MovingThings, overlap
 from .pipeline import Session
 
@@ -80,7 +80,7 @@ class Finding:
         return Finding(now, now, centre)
 
 
-class MotionSession:
+class MotionSession(Around):
     """A session that finds what moves by itself. `run` calls a function in the thread for such work; `is_on`:
     whether it is to find anything now."""
 
@@ -93,7 +93,7 @@ class MotionSession:
         settings: SeedingSettings | None = None,
         things: MovingThings | None = None,
     ) -> None:
-        self._session = session
+        super().__init__(session)
         self._run = run
         self._is_on = is_on
         self._room = max_objects
@@ -103,15 +103,6 @@ class MotionSession:
         self._missed: dict[int, int] = {}
         self._prompted: dict[int, float] = {}
         self._tracks: tuple[Track, ...] = ()
-
-    def when_due(self, frame: Frame) -> Due | None:
-        return self._session.when_due(frame)
-
-    async def prepare(self, frame: Frame) -> None:
-        await self._session.prepare(frame)
-
-    def finish(self, frame: Frame) -> tuple[Event, ...]:
-        return self._session.finish(frame)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         """The step of the session with what is found in the frame prompted, and what is to be given up
@@ -180,14 +171,9 @@ def given_up(
         younger.object_id
         for at, older in enumerate(there)
         for younger in there[at + 1 :]
-        if younger.object_id in mine and iou(older.mask, younger.mask) > SAME
+        if younger.object_id in mine and mask_iou(older.mask, younger.mask) > SAME
     }
     return tuple(sorted(old | double))
-
-
-def iou(one: Mask, other: Mask) -> float:
-    union = int((one | other).sum())
-    return float((one & other).sum() / union) if union else 0.0
 
 
 def at_size(mask: Mask, size: tuple[int, ...]) -> Mask:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from keepsight.streams.types import FrameRef, Refusal, Reset, Result
+from keepsight.streams.types import Refusal, Reset, Result
 
 REFUSED_KEPT = 20
 STAGES = ("decode", "encode", "attention", "masks", "memory", "sinks")
@@ -73,7 +73,6 @@ class Meter:
     objects: int = 0
     first_place: int = 0
     last_place: int = 0
-    last: FrameRef | None = None
     refused: list[str] = field(default_factory=list)
     started: float | None = None
     latest: float = 0.0
@@ -81,15 +80,15 @@ class Meter:
     step: Latencies = field(default_factory=Latencies)
 
     def record(self, result: Result, now: float) -> None:
-        """`now` is `time.monotonic()` when the result was ready. A frame told again is counted once."""
+        """`now` is `time.monotonic()` when the result was ready. A `closing` frame was counted before."""
         room = REFUSED_KEPT - len(self.refused)
         unanswered = [refusal for refusal in result.refusals if refusal.command.request is None]
         self.refused += [described(refusal) for refusal in unanswered[:room]]
-        if result.frame.ref == self.last:
+        if result.closing:
             return
-        if self.last is None:
+        if not self.frames:
             self.first_place = result.frame.place
-        self.last, self.last_place = result.frame.ref, result.frame.place
+        self.last_place = result.frame.place
         self.frames += 1
         self.objects = len(result.tracks)
         self.latest = now
@@ -107,7 +106,7 @@ class Meter:
     @property
     def dropped(self) -> int:
         """Frames that were decoded and not let go by, but were not stepped."""
-        return 0 if self.last is None else self.last_place - self.first_place + 1 - self.frames
+        return self.last_place - self.first_place + 1 - self.frames if self.frames else 0
 
     def summary(self) -> Summary:
         stages = tuple(stage(name, self.stages[name]) for name in STAGES)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import structlog
 
 from keepsight.streams.types import Command, Event, Frame, Result
 
-from .looking_ahead import Due
+from .around import Around
 from .pipeline import Session
 from .rules import Rulebook
 from .tape import FullError, Step, TapeWriter
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 
-class TapedSession:
+
+class TapedSession(Around):
     """A session around the one that tracks; what finds objects is around this, so that its prompts are kept
     as a user's are. `run` calls a function in a thread that may be kept busy.
 
@@ -30,23 +32,17 @@ class TapedSession:
     def __init__(
         self, session: Session, tape: TapeWriter, rulebook: Rulebook, run: Callable[..., Awaitable[Any]]
     ) -> None:
-        self._session = session
+        super().__init__(session)
         self._tape: TapeWriter | None = tape
         self._rulebook = rulebook
         self._run = run
 
-    def when_due(self, frame: Frame) -> Due | None:
-        return self._session.when_due(frame)
-
-    async def prepare(self, frame: Frame) -> None:
-        await self._session.prepare(frame)
-
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
-        packing = asyncio.ensure_future(self._written("pack", frame.image))
+        packing = asyncio.ensure_future(self._taped(TapeWriter.pack, frame.image))
         result = await self._session.step(frame, commands)
         packed = await packing
         if packed is not None:
-            await self._written("add", packed, Step(frame, tuple(commands), self._rulebook.rules))
+            await self._taped(TapeWriter.add, packed, Step(frame, tuple(commands), self._rulebook.rules))
         return result
 
     def finish(self, frame: Frame) -> tuple[Event, ...]:
@@ -54,15 +50,16 @@ class TapedSession:
             self._tape.close()
         return self._session.finish(frame)
 
-    async def _written(self, what: str, *given: object) -> bytes | None:
-        """What the tape gives; None where it is over."""
-        if self._tape is None:
+    async def _taped(self, do: Callable[..., T], *given: object) -> T | None:
+        """What the tape makes of it; None where it is over."""
+        tape = self._tape
+        if tape is None:
             return None
         try:
-            packed: bytes | None = await self._run(getattr(self._tape, what), *given)
+            done: T = await self._run(do, tape, *given)
         except (OSError, FullError, av.FFmpegError) as error:
-            log.warning("the tape ends here", folder=str(self._tape.folder), reason=str(error))
-            self._tape.close()
+            log.warning("the tape ends here", folder=str(tape.folder), reason=str(error))
+            tape.close()
             self._tape = None
             return None
-        return packed
+        return done

@@ -11,10 +11,12 @@ import numpy as np
 
 from keepsight.streams.types import Box, Mask
 
+from .iou import box_iou
+
 
 def worth(confidence: float, mask: Mask, box: Box | None, before: Box | None) -> float:
     """confidence * wholeness * steadiness, in [0, 1]. before: the box when the object was last seen."""
-    return confidence * wholeness(mask) * (overlap(box, before) if before else 1.0) if box else 0.0
+    return confidence * wholeness(mask) * (box_iou(box, before) if before else 1.0) if box else 0.0
 
 
 def wholeness(mask: Mask) -> float:
@@ -22,12 +24,3 @@ def wholeness(mask: Mask) -> float:
     _, _, numbers, _ = cv2.connectedComponentsWithStats(mask.view(np.uint8))
     areas = numbers[1:, cv2.CC_STAT_AREA]
     return float(areas.max() / areas.sum()) if len(areas) else 0.0
-
-
-def overlap(one: Box, other: Box) -> float:
-    """IoU of two boxes, in [0, 1]."""
-    width = min(one[2], other[2]) - max(one[0], other[0])
-    height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(0.0, width) * max(0.0, height)
-    areas = sum((x1 - x0) * (y1 - y0) for x0, y0, x1, y1 in (one, other))
-    return shared / (areas - shared)

@@ -20,7 +20,7 @@ from ..trails import Pasts, seen
 from ..types import Event, Result
 from .clip_files import ClipFiles
 from .clips_target import ClipsTarget
-from .writer import CLOSE_SECONDS
+from .writer import time_to_close
 
 log = structlog.get_logger(__name__)
 
@@ -121,10 +121,9 @@ class ClipsSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hurried = isinstance(error, asyncio.CancelledError)
         async with self._exits:
             try:
-                async with asyncio.timeout(CLOSE_SECONDS if hurried else None):
+                async with time_to_close(error):
                     await self._finish()
             except TimeoutError:
                 log.warning("clip not finished", sink=self.url, reason="writing hangs")

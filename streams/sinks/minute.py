@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..node_messages import Stats
-from ..types import FrameRef, Result, Timings
+from ..types import Result, Timings
 
 STATS_SECONDS = 60.0
 MOST_FRAMES = 4096
@@ -25,14 +25,12 @@ class Minute:
         self._camera = camera
         self._began: float | None = None
         self._frames = 0
-        self._last: FrameRef | None = None
         self._timings: deque[Timings] = deque(maxlen=MOST_FRAMES)
         self._published: deque[float] = deque(maxlen=MOST_FRAMES)
 
     def count(self, result: Result) -> None:
-        """A frame told again is counted once."""
-        if result.frame.ref != self._last:
-            self._last = result.frame.ref
+        """A `closing` frame was counted before."""
+        if not result.closing:
             self._frames += 1
             self._timings.append(result.timings)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..messages import EventMessage, RunState, Status, event_id, event_message
-from ..types import FrameRef, Result, SourceStatus
+from ..types import Result, SourceStatus
 
 EVENT_CAPACITY = 10_000
 """Events that may wait for the broker; past it the oldest are dropped and counted."""
@@ -144,7 +144,6 @@ class Tally:
         self._frames = 0
         self._first_place = 0
         self._last_place = 0
-        self._last: FrameRef | None = None
         self._objects = 0
         self._told_frames = 0
         self._told_at: float | None = None
@@ -153,15 +152,15 @@ class Tally:
         self._stalls = LastHour()
 
     def count(self, result: Result) -> None:
-        """A frame told again is counted once."""
+        """A `closing` frame was counted before."""
         self._objects = len(result.tracks)
-        if result.frame.ref == self._last:
+        if result.closing:
             return
-        if self._last is None:
+        if not self._frames:
             self._first_place = result.frame.place
             self._state = "running"
             self.next_due = 0.0
-        self._last, self._last_place = result.frame.ref, result.frame.place
+        self._last_place = result.frame.place
         self._frames += 1
 
     def hear(self, source: SourceStatus, now: float) -> None:
@@ -177,7 +176,7 @@ class Tally:
     @property
     def dropped(self) -> int:
         """Frames that were decoded and not let go by, but whose result did not come here."""
-        return 0 if self._last is None else self._last_place - self._first_place + 1 - self._frames
+        return self._last_place - self._first_place + 1 - self._frames if self._frames else 0
 
     def stop(self) -> None:
         self._state = "stopped"

@@ -25,6 +25,11 @@ CLOSE_SECONDS = 0.3
 """How long finishing an output may take once the run was cancelled: a dead network disk takes for ever."""
 
 
+def time_to_close(error: BaseException | None) -> asyncio.Timeout:
+    """For the block that finishes an output whose run ended with `error`: bounded where it was cancelled."""
+    return asyncio.timeout(CLOSE_SECONDS if isinstance(error, asyncio.CancelledError) else None)
+
+
 class Writer(Protocol):
     """Blocking output. All calls come from one thread: `open`, then `write` for each result, then `close`.
 
@@ -65,10 +70,9 @@ class WriterSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        hurried = isinstance(error, asyncio.CancelledError)
         async with self._exits:
             try:
-                async with asyncio.timeout(CLOSE_SECONDS if hurried else None):
+                async with time_to_close(error):
                     await self._call(self._writer.close)
             except TimeoutError:
                 log.warning("output not finished", sink=self._url, reason="writing hangs")

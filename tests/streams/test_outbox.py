@@ -74,8 +74,9 @@ def test_an_outbox_keeps_the_newest_result() -> None:
 
 def test_a_status_counts_the_frames_that_were_told_and_those_that_were_dropped() -> None:
     tally = Tally()
-    for index in (7, 8, 12, 12):  # the last one again, with what the end adds to it
+    for index in (7, 8, 12):
         tally.count(result(index))
+    tally.count(replace(result(12), closing=True))  # the last one again, with what the end adds to it
     status = tally.status(0.0, "")
     assert (status.state, status.frames, status.dropped, status.objects) == ("running", 3, 3, 2)
 

@@ -17,8 +17,9 @@ from keepsight.tracker.calibration import (
     sha256_of,
 )
 from keepsight.tracker.confidence import Calibration, Opinions, margin, probability
+from keepsight.tracker.iou import box_iou
 from keepsight.tracker.settings import TrackerSettings
-from keepsight.tracker.worth import overlap, wholeness, worth
+from keepsight.tracker.worth import wholeness, worth
 
 from .fakes import ON_RED, RED, ColourPredictor, a_frame, follow
 
@@ -133,6 +134,6 @@ def test_a_frame_is_worth_remembering_where_the_mask_is_sure_whole_and_where_it_
     assert worth(0.8, mask, box, None) == pytest.approx(0.8)
     assert worth(0.8, mask, box, (0.5, 0.2, 0.7, 0.6)) == 0.0
     assert worth(0.8, np.zeros_like(mask), None, box) == 0.0
-    assert overlap(box, (0.1, 0.2, 0.2, 0.6)) == pytest.approx(0.5)
+    assert box_iou(box, (0.1, 0.2, 0.2, 0.6)) == pytest.approx(0.5)
     mask[2:6, 12:16] = True
     assert wholeness(mask) == 0.5

@@ -111,6 +111,14 @@ def test_a_detector_of_each_style_sees_the_same(
     assert open_detector(file, None, 0.99).detect(PICTURE) == []
 
 
+def test_a_detector_of_one_class_may_give_its_labels_as_floats(tmp_path: Path) -> None:
+    outputs = {"bboxes": f32([BOX]), "labels": f32([0.0]), "scores": f32([0.9])}
+    file = saved(tmp_path / "model.onnx", outputs, {"image": FLOATS})
+    (found, name), *others = open_detector(file, None, 0.5).detect(PICTURE)
+    assert (name, others) == ("0", [])
+    assert found.score == pytest.approx(0.9)
+
+
 def test_a_yolox_that_gives_pixels_is_read_as_such() -> None:
     rows = np.zeros((84, 6), np.float32)
     rows[3] = 24, 30, 16, 12, 0.9, 1.0

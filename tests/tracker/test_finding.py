@@ -11,12 +11,12 @@ import numpy as np
 
 from keepsight.model.nano import Nano
 from keepsight.streams.sources.scene import make_scene
-from keepsight.streams.types import Command, Event, Forget, Frame, Image, Prompt, Result
+from keepsight.streams.types import Command, Forget, Frame, Image, Prompt, Result
+from keepsight.tracker.around import Around
 from keepsight.tracker.build import load_predictor
 from keepsight.tracker.config import Engine
 from keepsight.tracker.engine import model_threads
 from keepsight.tracker.finding import FindingSession, Search, Thing, by_grid, is_tracked
-from keepsight.tracker.looking_ahead import Due
 from keepsight.tracker.moving_things import overlap
 from keepsight.tracker.seeding import TAKEN
 from keepsight.tracker.session import TrackerSession
@@ -28,21 +28,12 @@ from tests.tracker.command_line import Keepsight, lines
 from .fakes import GREEN, RED, ColourPredictor, a_frame, area, ids
 
 
-class Witness:
+class Witness(Around):
     """A session around another one that keeps what was commanded."""
 
     def __init__(self, session: TrackerSession) -> None:
         self.commands: list[tuple[int, Command]] = []
-        self._session = session
-
-    def when_due(self, frame: Frame) -> Due | None:
-        return self._session.when_due(frame)
-
-    async def prepare(self, frame: Frame) -> None:
-        await self._session.prepare(frame)
-
-    def finish(self, frame: Frame) -> tuple[Event, ...]:
-        return self._session.finish(frame)
+        super().__init__(session)
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         self.commands += [(frame.index, command) for command in commands]

@@ -36,6 +36,7 @@ from keepsight.streams.web.target import parse_target
 from keepsight.tracker.build import load_predictor
 from keepsight.tracker.config import Engine
 from keepsight.tracker.engine import model_threads
+from keepsight.tracker.iou import mask_iou
 from keepsight.tracker.pipeline import Session, Stream, run
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
@@ -194,10 +195,6 @@ def middle(mask: Mask) -> tuple[float, float]:
     return float((x + 0.5) / mask.shape[1]), float((y + 0.5) / mask.shape[0])
 
 
-def iou(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / max(1, (one | other).sum()))
-
-
 def track_of(result: Result, object_id: int) -> Track:
     return next(track for track in result.tracks if track.object_id == object_id)
 
@@ -254,7 +251,7 @@ async def test_the_page_plays_and_what_is_clicked_on_is_tracked(tmp_path: Path, 
         await page.until(f"Number({FRAME}.split('/')[1]) > {before + 3}")
         await press_on(page, running.source, 1)
         result = await running.newest.until(lambda result: result.tracks)
-        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
+        assert mask_iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
         await page.until(f"{IDS}.join() === '1'")
         assert await page.until("document.querySelector('#events li').dataset.kind === 'new'")
         assert faults(page) == []
@@ -277,7 +274,7 @@ async def test_a_box_a_part_taken_away_and_forgetting(tmp_path: Path) -> None:
         await page.drag(*way)
         (boxed,) = (await newest.until(lambda result: result.tracks)).tracks
         assert newest.applied[0].command.box == pytest.approx((left, top, right, bottom), abs=0.01)
-        assert iou(boxed.mask, source.truth(newest.results[0].frame.index, 2)) > 0.9
+        assert mask_iou(boxed.mask, source.truth(newest.results[0].frame.index, 2)) > 0.9
         await page.until(f"{IDS}.join() === '1'")
 
         await press_on(page, source, 2, shift=True)
@@ -335,7 +332,7 @@ async def test_the_keyboard_alone_is_enough(tmp_path: Path) -> None:
                 await page.key(more if way > 0 else less)
         await page.key("Enter")
         result = await running.newest.until(lambda result: result.tracks)
-        assert iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
+        assert mask_iou(track_of(result, 1).mask, running.source.truth(result.frame.index, 1)) == 1
         await page.until(f"{IDS}.length === 1")
         await page.key("n")
         await page.until("!document.querySelector('#chosen').hidden")
@@ -358,8 +355,8 @@ async def test_a_click_is_tracked_by_the_bundled_model(tmp_path: Path) -> None:
         result = await running.newest.until(lambda result: result.tracks)
         truths = [running.source.truth(result.frame.index, thing) for thing in (1, 2, 3)]
         found = track_of(result, 1).mask
-        assert iou(found, truths[0]) > 0.5
-        assert max(iou(found, truths[1]), iou(found, truths[2])) < 0.1
+        assert mask_iou(found, truths[0]) > 0.5
+        assert max(mask_iou(found, truths[1]), mask_iou(found, truths[2])) < 0.1
 
 
 async def test_the_page_asks_for_the_password_and_shows_nothing_before(tmp_path: Path) -> None:

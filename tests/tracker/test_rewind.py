@@ -13,8 +13,8 @@ from keepsight.streams.types import Applied, Command, Correct, Forget, Frame, Pr
 from keepsight.tracker import rewind
 from keepsight.tracker.api import load
 from keepsight.tracker.engine import model_threads
+from keepsight.tracker.iou import mask_iou
 from keepsight.tracker.rewind import BETWEEN, Recent
-from keepsight.tracker.seeding import iou
 from keepsight.tracker.session import TrackerSession
 from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
@@ -106,7 +106,7 @@ async def test_a_second_click_on_the_same_past_frame_corrects_what_the_first_one
     for result in results[6:]:
         (track,) = result.tracks
         assert track.state in {"tentative", "tracked"}
-        assert iou(track.mask, truth[result.frame.index]) > 0.4, (
+        assert mask_iou(track.mask, truth[result.frame.index]) > 0.4, (
             "a bound on nano, not on what is gone back to"
         )
 

@@ -27,6 +27,7 @@ from keepsight.streams.sources.reading import ThreadedSource
 from keepsight.streams.types import Image, Mask, Prompt, Result
 
 from ..api import Tracker
+from ..iou import mask_iou
 from ..proposals import everything
 from ..transforms import shrunk
 from .layouts import videos_in
@@ -123,7 +124,7 @@ def label(images: Sequence[Image], teacher: Teacher, settings: SelfTraining) -> 
         return None
     *_, last = teacher.track(images[::-1], sure)
     back = {one.object_id: one.mask for one in last.tracks}
-    kept = [name for name in back if iou(started[name], back[name]) >= settings.agreement]
+    kept = [name for name in back if mask_iou(started[name], back[name]) >= settings.agreement]
     return np.stack([ids_of(result, kept) for result in there]) if kept else None
 
 
@@ -141,10 +142,6 @@ def confidence(results: Sequence[Result], name: int) -> float:
     """The mean over the results of how sure a track is."""
     tracks = (one for result in results for one in result.tracks)
     return float(np.mean([one.confidence for one in tracks if one.object_id == name]))
-
-
-def iou(one: Mask, other: Mask) -> float:
-    return float((one & other).sum() / max(1, (one | other).sum()))
 
 
 def ids_of(result: Result, kept: Sequence[int]) -> Ids:
