@@ -208,15 +208,14 @@ WATCH = """
   const answer = await fetch("/whep/door", {
     method: "POST", body: connection.localDescription.sdp, headers: {"Content-Type": "application/sdp"},
   });
+  const loaded = new Promise(done => video.onloadeddata = done);  // before, there is nothing to draw
   await connection.setRemoteDescription({type: "answer", sdp: await answer.text()});
-  const canvas = document.createElement("canvas");
-  const context = canvas.getContext("2d", {willReadFrequently: true});
+  await loaded;
+  const canvas = document.createElement("canvas"), context = canvas.getContext("2d");
   await new Promise(done => {
     const look = (now, metadata) => {
-      if (canvas.width !== video.videoWidth || canvas.height !== video.videoHeight) {
-        canvas.width = video.videoWidth;
-        canvas.height = video.videoHeight;
-      }
+      canvas.width = video.videoWidth;
+      canvas.height = video.videoHeight;
       context.drawImage(video, 0, 0);
       const grey = [...context.getImageData(20, 20, 1, 1).data];
       const size = [canvas.width, canvas.height];

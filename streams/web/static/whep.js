@@ -86,7 +86,8 @@ export class Whep {
       if (this.#closed) return;
       this.#expect();
       const frame = this.#names.get(shown.rtpTimestamp);
-      if (frame) this.onframe(frame);
+      const there = this.video.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA; // else a blank would be shown
+      if (frame && there) this.onframe(frame);
       this.#await();
     });
   }
