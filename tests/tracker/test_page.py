@@ -301,6 +301,20 @@ async def test_a_box_a_part_taken_away_and_forgetting(tmp_path: Path) -> None:
         assert faults(page) == []
 
 
+async def test_a_double_click_is_one_click(tmp_path: Path) -> None:
+    async with (
+        tracking() as running,
+        Chromium(tmp_path, running.address + "?video=jpeg") as page,
+    ):
+        at = await place(page, middle(running.source.truth(await index_shown(page), 1)))
+        await page.press(*at)
+        await page.press(*at)
+        first = await running.newest.until(lambda result: result.tracks)
+        await page.until(f"Number({FRAME}.split('/')[1]) > {first.frame.index + 3}")
+        assert len(running.newest.applied) == 1
+        assert await page.until(f"{IDS}.join() === '1'")
+
+
 async def test_a_click_on_a_track_selects_it(tmp_path: Path) -> None:
     async with (
         tracking() as running,

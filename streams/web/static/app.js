@@ -10,6 +10,7 @@ import { health, smooth, stateOf, Tiles } from "./tiles.js";
 import { Whep } from "./whep.js";
 
 const AGAIN = 30000; // milliseconds after which WebRTC is tried again
+const TOLD = 2000; // milliseconds in which a track that has begun is told of, at most
 const KEPT = 200; // messages about frames that wait for their video frame
 
 const live = new Live(), stage = new Stage(), tracks = new Tracks(), events = new Events(), tiles = new Tiles();
@@ -203,8 +204,10 @@ rules.addEventListener("drawing", ({ detail: words }) => {
 
 // What clicks mean.
 
-stage.addEventListener("pick", ({ detail: { point, frame, negative, hit } }) => {
+stage.addEventListener("pick", ({ detail: { point, frame, negative, hit: shown } }) => {
+  if (stage.asked(point, negative)) return;
   const chosen = stage.selected;
+  const hit = shown ?? (newest && stage.at(point, newest.frames.tracks, newest.outlines)); // it may have just begun
   if (negative) {
     const target = chosen ?? hit;
     if (target === null) return toast("Not this: Shift-click on a part of a track that does not belong to it");
@@ -236,12 +239,23 @@ async function send(command, message, frame = null, mark = null) {
   if (frame) message.frame_ref = { epoch: frame.epoch, index: frame.index };
   try {
     const answer = await ask(large, command, message);
-    if (command === "prompt") toast(`Tracking #${answer.object_id}`, "good");
+    if (command === "prompt") {
+      toast(`Tracking #${answer.object_id}`, "good");
+      await begun(answer.object_id);
+    }
   } catch (error) {
     if (error instanceof Refused && error.status === 401) return askPassword();
     toast(error.message, "error");
   } finally {
     mark?.remove();
+  }
+}
+
+/** Once a track is told of, or after a moment: until then a click on the same thing is the same click. */
+async function begun(id) {
+  const until = performance.now() + TOLD;
+  while (performance.now() < until && !newest?.frames.tracks.some(({ object_id }) => object_id === id)) {
+    await new Promise((wake) => setTimeout(wake, 50));
   }
 }
 

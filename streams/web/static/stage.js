@@ -4,6 +4,7 @@ import { $, colourOf } from "./dom.js";
 
 const DRAG = 8; // pixels a pointer moves before it draws a box
 const HOLD = 2000; // milliseconds that the picture stands still while a box is drawn
+const DOUBLE = 12; // pixels between two clicks that mean the same, at most
 const STEP = 0.02; // of the picture, that an arrow key moves the cross
 
 export class Stage extends EventTarget {
@@ -76,6 +77,13 @@ export class Stage extends EventTarget {
     this.#cancel();
   }
 
+  /** Whether a click so near to this one, of its kind, waits for its answer: a double click is one. */
+  asked(point, negative) {
+    const bounds = this.#picture.getBoundingClientRect();
+    const far = ([x, y]) => Math.hypot((x - point[0]) * bounds.width, (y - point[1]) * bounds.height);
+    return this.#dots.some((dot) => dot.negative === negative && far(dot.point) < DOUBLE);
+  }
+
   /** A mark that stays until the click is answered: `remove()` takes it away. */
   dot(point, negative) {
     const dot = { point, negative };
@@ -84,9 +92,9 @@ export class Stage extends EventTarget {
     return { remove: () => { this.#dots = this.#dots.filter((other) => other !== dot); this.redraw(); } };
   }
 
-  /** The id of the smallest track under a point; null where there is none. */
-  at([x, y]) {
-    const hits = this.tracks.filter((track) => (this.outlines[track.object_id] ?? []).some((line) => inside(line, x * 1000, y * 1000)));
+  /** The id of the smallest track under a point, of those shown or of others; null where there is none. */
+  at([x, y], tracks = this.tracks, outlines = this.outlines) {
+    const hits = tracks.filter((track) => (outlines[track.object_id] ?? []).some((line) => inside(line, x * 1000, y * 1000)));
     const area = ({ box }) => (box ? (box[2] - box[0]) * (box[3] - box[1]) : 1);
     return hits.sort((one, other) => area(one) - area(other))[0]?.object_id ?? null;
   }
