@@ -94,20 +94,6 @@ def response(status: int, request: Request | None, headers: Mapping[str, str], b
     return "\r\n".join([*lines, "", body]).encode()
 
 
-def interleaved_channel(transport: str) -> int | None:
-    """The channel for RTP of the first transport that is interleaved in TCP (10.12, 12.39); the next one is
-    for RTCP. None where there is no such transport."""
-    for offered in transport.split(","):
-        kind, *parameters = (part.strip() for part in offered.split(";"))
-        if kind.upper() != "RTP/AVP/TCP":
-            continue
-        channels = next((part for part in parameters if part.startswith("interleaved=")), "interleaved=0")
-        number = re.match(r"interleaved=(\d{1,3})", channels)
-        if number is not None and int(number[1]) < 255:
-            return int(number[1])
-    return None
-
-
 def frame(channel: int, packet: bytes) -> bytes:
     """An RTP or RTCP packet between RTSP messages."""
     return b"$" + bytes([channel]) + len(packet).to_bytes(2, "big") + packet

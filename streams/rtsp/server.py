@@ -21,11 +21,10 @@ from .messages import (
     MOST_HEADER,
     BadRequestError,
     Request,
-    frame,
-    interleaved_channel,
     read_request,
     response,
 )
+from .transports import Channels, Datagrams, Interleaved, Ports, Transport, offered
 
 log = structlog.get_logger(__name__)
 
@@ -140,7 +139,7 @@ class _Player:
         self._writer = writer
         self._packetizer = rtp.Packetizer()
         self._session = ""
-        self._channel = 0
+        self._transport: Transport | None = None
         self._camera = ""
         self._playing: asyncio.Task[None] | None = None
         writer.transport.set_write_buffer_limits(high=_MOST_BUFFERED)
@@ -160,15 +159,26 @@ class _Player:
             await self._stop()
 
     async def _next(self) -> Request | None:
-        """The next request, or None where the connection or what is played ends."""
+        """The next request, or None where the connection or what is played ends, or nothing is heard."""
         asking = asyncio.ensure_future(read_request(self._reader))
         try:
-            awaited = {asking} if self._playing is None else {asking, self._playing}
-            seconds = IDLE_SECONDS if self._playing is None else None
-            await asyncio.wait(awaited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            while not asking.done():
+                awaited = {asking} if self._playing is None else {asking, self._playing}
+                done, _ = await asyncio.wait(
+                    awaited, timeout=IDLE_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if self._playing in done or (not done and self._is_silent()):
+                    break
             return asking.result() if asking.done() else None
         finally:
             asking.cancel()
+
+    def _is_silent(self) -> bool:
+        """Whether nothing tells that there is still somebody. Over TCP it does that pictures are taken."""
+        if self._playing is None or self._transport is None:
+            return True
+        overdue = asyncio.get_running_loop().time() - self._transport.heard > IDLE_SECONDS
+        return overdue and not isinstance(self._transport, Interleaved)
 
     async def _answer(self, request: Request) -> None:
         name = request.path.removesuffix("/track0")
@@ -208,43 +218,66 @@ class _Player:
         await self._say(200, request, headers, rtp.description(name, sets))
 
     async def _set_up(self, request: Request, name: str) -> None:
-        channel = interleaved_channel(request.headers.get("transport", ""))
-        if channel is None:
+        is_secret = self._server.cameras[name][0].certificate is not None
+        wanted = [
+            one
+            for one in offered(request.headers.get("transport", ""))
+            if isinstance(one, Channels) or not is_secret  # over UDP everybody on the way could look on
+        ]
+        if not wanted:
             return await self._say(461, request)
         if self._playing is not None:
             return await self._say(455, request)
-        self._channel, self._camera = channel, name
+        try:
+            transport = await self._opened(wanted[0])
+        except OSError as error:
+            log.warning("no ports for a player", name=name, reason=error.strerror or str(error))
+            return await self._say(461, request)
+        self._camera = name
         self._session = self._session or secrets.token_hex(8)
-        transport = (
-            f"RTP/AVP/TCP;unicast;interleaved={channel}-{channel + 1};ssrc={self._packetizer.ssrc:08X}"
-        )
-        return await self._say(200, request, {"Transport": transport, **self._session_header()})
+        how = transport.header(self._packetizer.ssrc)
+        return await self._say(200, request, {"Transport": how, **self._session_header()})
+
+    async def _opened(self, wanted: Channels | Ports) -> Transport:
+        """The way that is asked for, in the place of an earlier one. Raises OSError."""
+        if self._transport is not None:
+            self._transport.close()
+        if isinstance(wanted, Channels):
+            self._transport = Interleaved(wanted, self._writer)
+        else:
+            self._transport = datagrams = Datagrams(wanted, _MOST_BUFFERED)
+            await datagrams.open(self._writer)
+        return self._transport
 
     async def _play(self, request: Request, name: str, encoder: SharedEncoder) -> None:
         asked = request.headers.get("session", "").partition(";")[0]
-        if not self._session or asked != self._session or name != self._camera:
+        transport = self._transport
+        if transport is None or asked != self._session or name != self._camera:
             return await self._say(454 if asked else 455, request)
         url = f"{request.url.rstrip('/')}/track0"
         info = f"url={url};seq={self._packetizer.sequence}"
         await self._say(200, request, {"Range": "npt=now-", "RTP-Info": info, **self._session_header()})
         if self._playing is None:
-            self._playing = asyncio.create_task(self._send_units(encoder), name=f"RTSP player of {name}")
+            self._playing = asyncio.create_task(
+                self._send_units(encoder, transport), name=f"RTSP player of {name}"
+            )
         return None
 
     def _session_header(self) -> dict[str, str]:
         return {"Session": f"{self._session};timeout={IDLE_SECONDS:g}"}
 
-    async def _send_units(self, encoder: SharedEncoder) -> None:
+    async def _send_units(self, encoder: SharedEncoder, transport: Transport) -> None:
         reported = -REPORT_SECONDS * 2
         with encoder.read() as units:
             async for unit in units:
-                packets = [frame(self._channel, packet) for packet in self._packetizer.packets(unit)]
+                packets, reports = list(self._packetizer.packets(unit)), []
                 seconds = asyncio.get_running_loop().time()
                 if seconds - reported >= REPORT_SECONDS:
                     reported = seconds
-                    packets.insert(0, frame(self._channel + 1, self._packetizer.report(unit)))
-                self._writer.write(b"".join(packets))
-                await self._drain()
+                    reports = [self._packetizer.report(unit)]
+                transport.send(packets, reports)
+                async with asyncio.timeout(PATIENCE_SECONDS):
+                    await transport.drain()
 
     async def _say(
         self, status: int, request: Request, headers: dict[str, str] | None = None, body: str = ""
@@ -257,10 +290,14 @@ class _Player:
             await self._writer.drain()
 
     async def _stop(self) -> None:
-        if self._playing is not None:
-            self._playing.cancel()
-            with suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
-                await self._playing
+        try:
+            if self._playing is not None:
+                self._playing.cancel()
+                with suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
+                    await self._playing
+        finally:
+            if self._transport is not None:
+                self._transport.close()
 
 
 async def _first_sets(encoder: SharedEncoder) -> ParameterSets | None:

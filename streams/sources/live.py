@@ -9,19 +9,23 @@ from .container import Access, ContainerSource
 
 RECORDING = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 """A URL that ends like this is a recording, which waits and ends; any other is live."""
+REORDER_SECONDS = 0.1
+"""How long a packet is waited for that others have overtaken. Over TCP none has."""
 
 
 def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
-    """A camera over RTSP (RFC 2326), interleaved in TCP. Silence is noticed after `timeout_seconds`.
+    """A camera over RTSP (RFC 2326), interleaved in TCP, or over UDP where it knows no other way. Silence is
+    noticed after `timeout_seconds`.
 
     FFmpeg's `nobuffer` flag stays away: it throws away what was read to find the codec, and with it the
     key frame, so that the first picture comes a key frame interval later.
     """
     options = {
-        "rtsp_transport": "tcp",
+        "rtsp_transport": "tcp+udp",
+        "rtsp_flags": "prefer_tcp",
         "analyzeduration": "200000",
         "probesize": "100000",
-        "max_delay": "0",
+        "max_delay": str(int(REORDER_SECONDS * 1e6)),
         "timeout": str(int(timeout_seconds * 1e6)),
     }
     access = Access(options=options, timeout_seconds=timeout_seconds, holds_back=True)

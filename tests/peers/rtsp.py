@@ -24,14 +24,17 @@ def why_no_rtsp_server() -> str | None:
 
 class RtspServer:
     """A process that plays clips, one after the other and over and over, as coded by `codec`: h264, h265 or
-    mjpeg. `port` 0 takes a free one; with `login`, "user:password", it asks for that; `with` stops it."""
+    mjpeg. `port` 0 takes a free one; with `login`, "user:password", it asks for that; pictures travel `over`
+    tcp or udp, and in no other way; `with` stops it."""
 
-    def __init__(self, *clips: Path, port: int = 0, codec: str = "h264", login: str = "") -> None:
-        self._clips, self._port, self._codec, self._login = clips, port, codec, login
+    def __init__(
+        self, *clips: Path, port: int = 0, codec: str = "h264", login: str = "", over: str = "tcp"
+    ) -> None:
+        self._clips, self._port, self._codec, self._login, self._over = clips, port, codec, login, over
 
     def __enter__(self) -> Self:
         login = ["--login", self._login] if self._login else []
-        options = ["--port", str(self._port), "--codec", self._codec, *login]
+        options = ["--port", str(self._port), "--codec", self._codec, "--over", self._over, *login]
         command = [SYSTEM_PYTHON, str(PROGRAM), *map(str, self._clips), *options]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None

@@ -1,4 +1,4 @@
-"""An independent RTSP server for tests: plays files over and over to every client, over TCP.
+"""An independent RTSP server for tests: plays files over and over to every client, over TCP or UDP.
 
 Runs under the system's Python, which has GStreamer's bindings: `/usr/bin/python3 rtsp_server.py FILE…`. It
 writes the URL to stdout once it listens; port 0 lets the system choose one.
@@ -95,7 +95,7 @@ class Player:
         source.emit("push-buffer", buffer)
 
 
-def serve(paths: list[Path], port: int, codec: Codec, login: str) -> None:
+def serve(paths: list[Path], port: int, codec: Codec, login: str, over: str) -> None:
     Gst.init(None)
     units = joined([read_units(path, codec) for path in paths])
     factory = GstRtspServer.RTSPMediaFactory()
@@ -103,7 +103,7 @@ def serve(paths: list[Path], port: int, codec: Codec, login: str) -> None:
         f"( appsrc name=units format=time max-bytes=100000 caps={codec.caps}"
         f" ! {codec.payload} name=pay0 pt=96 )"
     )
-    factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP)
+    factory.set_protocols(GstRtsp.RTSPLowerTrans.TCP if over == "tcp" else GstRtsp.RTSPLowerTrans.UDP)
     factory.connect("media-configure", lambda _, media: play_units(media, units))
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
@@ -142,8 +142,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--codec", choices=CODECS, default="h264")
     parser.add_argument("--login", default="", help="user:password")
+    parser.add_argument("--over", choices=["tcp", "udp"], default="tcp", help="how pictures travel")
     given = parser.parse_args()
-    serve(given.clip, given.port, CODECS[given.codec], given.login)
+    serve(given.clip, given.port, CODECS[given.codec], given.login, given.over)
 
 
 if __name__ == "__main__":

@@ -39,8 +39,9 @@ async def read(source: Source, count: int) -> list[Frame]:
     return frames
 
 
-async def test_a_camera_gives_frames_as_they_happen(clip: Path, rtsp_server: StartServer) -> None:
-    async with open_source(rtsp_server(clip).url) as source:
+@pytest.mark.parametrize("over", ["tcp", "udp"])
+async def test_a_camera_gives_frames_as_they_happen(clip: Path, rtsp_server: StartServer, over: str) -> None:
+    async with open_source(rtsp_server(clip, over=over).url) as source:
         assert source.live
         frames = await read(source, 30)
     assert [frame.size for frame in frames] == [(48, 64)] * 30
@@ -50,21 +51,25 @@ async def test_a_camera_gives_frames_as_they_happen(clip: Path, rtsp_server: Sta
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
 
 
+@pytest.mark.parametrize("over", ["tcp", "udp"])
 async def test_the_first_picture_of_a_camera_is_not_lost_to_probing(
-    make_clip: MakeClip, rtsp_server: StartServer
+    make_clip: MakeClip, rtsp_server: StartServer, over: str
 ) -> None:
     clip = make_clip(frames=250, options={"tune": "zerolatency", "g": "250", "sc_threshold": "0"})
-    async with asyncio.timeout(5), open_source(rtsp_server(clip).url) as source:
+    async with asyncio.timeout(5), open_source(rtsp_server(clip, over=over).url) as source:
         await read(source, 1)  # the next key frame comes ten seconds later
 
 
-async def test_a_camera_that_was_killed_comes_back_by_itself(clip: Path, rtsp_server: StartServer) -> None:
-    server = rtsp_server(clip)
+@pytest.mark.parametrize("over", ["tcp", "udp"])
+async def test_a_camera_that_was_killed_comes_back_by_itself(
+    clip: Path, rtsp_server: StartServer, over: str
+) -> None:
+    server = rtsp_server(clip, over=over)
     statuses: list[SourceStatus] = []
     async with open_source(server.url, timeout_seconds=2.0, on_status=statuses.append) as source:
         before = await read(source, 5)
         server.kill()
-        rtsp_server(clip, server.port)
+        rtsp_server(clip, server.port, over=over)
         after = await read(source, 40)
     frames = before + after
     assert after[-1].epoch == 1
@@ -74,8 +79,11 @@ async def test_a_camera_that_was_killed_comes_back_by_itself(clip: Path, rtsp_se
     assert all(later.time > earlier.time for earlier, later in pairwise(frames))
 
 
-async def test_a_camera_that_freezes_is_noticed_and_comes_back(clip: Path, rtsp_server: StartServer) -> None:
-    server = rtsp_server(clip)
+@pytest.mark.parametrize("over", ["tcp", "udp"])
+async def test_a_camera_that_freezes_is_noticed_and_comes_back(
+    clip: Path, rtsp_server: StartServer, over: str
+) -> None:
+    server = rtsp_server(clip, over=over)
     offline = asyncio.Event()
 
     def note(status: SourceStatus) -> None:
@@ -89,7 +97,7 @@ async def test_a_camera_that_freezes_is_noticed_and_comes_back(clip: Path, rtsp_
         async with asyncio.timeout(10):
             await offline.wait()
         server.kill()
-        rtsp_server(clip, server.port)
+        rtsp_server(clip, server.port, over=over)
         frames = before + await reading
     assert frames[-1].epoch == 1
     known = [frame.arrived for frame in frames if frame.epoch == 0]

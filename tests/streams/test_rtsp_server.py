@@ -7,7 +7,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from keepsight.streams.base import SinkError
 from keepsight.streams.encoder import SharedEncoder, Unit
 from keepsight.streams.h264 import nal_units
 from keepsight.streams.rtsp import server as rtsp
-from keepsight.streams.rtsp.messages import interleaved_channel
 from keepsight.streams.rtsp.rtp import MOST_PAYLOAD, Packetizer, fragments
+from keepsight.streams.rtsp.transports import Channels, Ports, offered
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 
@@ -61,12 +61,14 @@ async def test_ffprobe_reads_what_is_there(need_program: NeedProgram, unused_tcp
     assert stream["has_b_frames"] == 0
 
 
-async def test_ffmpeg_falls_back_from_udp_and_sees_the_overlay(
-    need_program: NeedProgram, unused_tcp_port: int, tmp_path: Path
+@pytest.mark.parametrize("over", ["tcp", "udp"])
+async def test_ffmpeg_sees_the_overlay(
+    need_program: NeedProgram, unused_tcp_port: int, tmp_path: Path, over: str
 ) -> None:
     ffmpeg, picture = need_program("ffmpeg"), tmp_path / "seen.png"
+    how = ("-v", "error", "-rtsp_transport", over)
     async with playing(unused_tcp_port) as url:
-        await run(ffmpeg, "-v", "error", "-i", url, "-frames:v", "20", "-update", "1", str(picture))
+        await run(ffmpeg, *how, "-i", url, "-frames:v", "20", "-update", "1", str(picture))
     image = cv2.imread(str(picture))
     assert image is not None
     assert image.shape == (*SIZE, 3)
@@ -74,13 +76,14 @@ async def test_ffmpeg_falls_back_from_udp_and_sees_the_overlay(
     assert middle[1] == pytest.approx(170, abs=15)
 
 
+@pytest.mark.parametrize("over", ["tcp", "udp"])
 async def test_gstreamer_plays_several_seconds_without_a_gap(
-    need_program: NeedProgram, unused_tcp_port: int, tmp_path: Path
+    need_program: NeedProgram, unused_tcp_port: int, tmp_path: Path, over: str
 ) -> None:
     launch, recorded = need_program("gst-launch-1.0"), tmp_path / "seen.mkv"
     async with playing(unused_tcp_port) as url:
         pipeline = (
-            f"rtspsrc location={url} protocols=tcp latency=0 ! rtph264depay ! h264parse"
+            f"rtspsrc location={url} protocols={over} latency=100 ! rtph264depay ! h264parse"
             f" ! identity eos-after=60 ! matroskamux ! filesink location={recorded}"
         )
         await run(launch, "-q", "-e", *pipeline.split())
@@ -151,10 +154,48 @@ class Client:
         assert "200 OK" in said
 
 
+async def test_datagrams_go_to_the_player_alone_until_it_leaves(unused_tcp_port: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as ours:
+        ours.bind(("127.0.0.1", 0))
+        ours.setblocking(False)
+        port = ours.getsockname()[1]
+        how = f"RTP/AVP;unicast;destination=192.0.2.1;client_port={port}-{port}"
+        async with asyncio.timeout(20), playing(unused_tcp_port) as url:
+            async with Client(unused_tcp_port) as client:
+                said = await client.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: {how}\n\n")
+                from_port = int(re.search(r"server_port=(\d+)-", said)[1])  # type: ignore[index]
+                session = re.search(r"Session: (\w+)", said)[1]  # type: ignore[index]
+                await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: {session}\n\n")
+                kinds = set()
+                while len(kinds) < 2:
+                    packet, sender = await asyncio.get_running_loop().sock_recvfrom(ours, 2048)
+                    kinds.add((packet[1] & 0x7F, sender[1] - from_port))
+                assert kinds == {(200 & 0x7F, 1), (96, 0)}, "reports and pictures, each from its port"
+            await asyncio.sleep(0.3)
+            with suppress(BlockingIOError):
+                while ours.recv(2048):
+                    pass
+            await asyncio.sleep(0.3)
+            with pytest.raises(BlockingIOError):
+                ours.recv(2048)
+
+
+async def test_who_is_not_heard_of_any_more_gets_no_datagrams(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rtsp, "IDLE_SECONDS", 0.5)
+    async with asyncio.timeout(20), playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
+        how = "RTP/AVP;unicast;client_port=50000-50001"
+        said = await client.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: {how}\n\n")
+        session = re.search(r"Session: (\w+)", said)[1]  # type: ignore[index]
+        await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: {session}\n\n")
+        assert await client.reader.read() == b"", "it is hung up on"
+
+
 async def test_a_player_without_a_session_or_transport_is_told(unused_tcp_port: int) -> None:
     async with playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
-        udp = "RTP/AVP;unicast;client_port=5000-5001"
-        assert " 461 " in await client.ask(f"SETUP {url} RTSP/1.0\nCSeq: 1\nTransport: {udp}\n\n")
+        many = "RTP/AVP;multicast;client_port=5000-5001"
+        assert " 461 " in await client.ask(f"SETUP {url} RTSP/1.0\nCSeq: 1\nTransport: {many}\n\n")
         assert " 455 " in await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\n\n")
         assert " 454 " in await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: 1\n\n")
         assert " 404 " in await client.ask(f"DESCRIBE {url}x RTSP/1.0\nCSeq: 3\n\n")
@@ -269,14 +310,19 @@ def test_packets_of_a_picture_share_their_time_and_the_last_is_marked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("transport", "channel"),
+    ("transport", "known"),
     [
-        ("RTP/AVP/TCP;unicast;interleaved=4-5", 4),
-        ("RTP/AVP;unicast;client_port=1-2,RTP/AVP/TCP;unicast", 0),
-        ("RTP/AVP;unicast;client_port=1-2", None),
-        ("RTP/AVP/TCP;interleaved=255-256", None),
-        ("", None),
+        ("RTP/AVP/TCP;unicast;interleaved=4-5", [Channels(4)]),
+        ("RTP/AVP/UDP;unicast;client_port=5000-5001;mode=play", [Ports(5000, 5001)]),
+        ("RTP/AVP;unicast;client_port=5000,RTP/AVP/TCP;unicast", [Ports(5000, 5001), Channels(0)]),
+        ("RTP/AVP;multicast;client_port=5000-5001", []),
+        ("RTP/AVP;unicast;client_port=53-54", []),
+        ("RTP/AVP;unicast;client_port=70000-70001", []),
+        ("RTP/AVP/TCP;interleaved=255-256", []),
+        ("", []),
     ],
 )
-def test_the_first_transport_over_tcp_is_taken(transport: str, channel: int | None) -> None:
-    assert interleaved_channel(transport) == channel
+def test_transports_are_taken_in_the_order_of_the_player(
+    transport: str, known: list[Channels | Ports]
+) -> None:
+    assert offered(transport) == known

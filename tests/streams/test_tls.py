@@ -11,7 +11,7 @@ from asyncio.subprocess import PIPE
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from ssl import SSLCertVerificationError
+from ssl import SSLCertVerificationError, create_default_context
 
 import pytest
 from aiohttp import ClientConnectorCertificateError, ClientSession
@@ -51,6 +51,23 @@ async def test_ffprobe_and_our_own_source_play_over_tls(
     (stream,) = said["streams"]
     assert (stream["codec_name"], stream["width"], stream["height"]) == ("h264", 160, 120)
     assert frame.size == (120, 160)
+
+
+async def test_what_is_asked_for_over_tls_is_not_sent_in_the_open(
+    certificate: Certificate, unused_tcp_port: int
+) -> None:
+    at = f"127.0.0.1:{unused_tcp_port}/door"
+    trusted = create_default_context(cafile=str(certificate.certificate))
+    async with (
+        asyncio.timeout(20),
+        open_sink(f"rtsp-server://{at}{certificate.options}") as sink,
+        filming(sink),
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", unused_tcp_port, ssl=trusted)
+        how = "RTP/AVP;unicast;client_port=50000-50001"
+        writer.write(f"SETUP rtsps://{at} RTSP/1.0\r\nCSeq: 1\r\nTransport: {how}\r\n\r\n".encode())
+        assert await reader.readline() == b"RTSP/1.0 461 Unsupported Transport\r\n"
+        writer.close()
 
 
 def has_tls() -> bool:
