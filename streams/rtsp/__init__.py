@@ -1,1 +1,1 @@
-"""An RTSP server (RFC 2326) for one coded video a name, interleaved in TCP."""
+"""An RTSP server (RFC 2326) for one coded video a name, over TCP and UDP."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -40,7 +41,7 @@ REPORT_SECONDS = 5.0
 _MOST_BUFFERED = 2**18
 """Bytes that wait for one player here, and as many again in the kernel: a second or two of video."""
 _TLS_SECONDS = {"ssl_handshake_timeout": PATIENCE_SECONDS, "ssl_shutdown_timeout": 1.0}
-_METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
+_METHODS = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER"
 
 
 class RtspServer:
@@ -174,11 +175,8 @@ class _Player:
             asking.cancel()
 
     def _is_silent(self) -> bool:
-        """Whether nothing tells that there is still somebody. Over TCP it does that pictures are taken."""
-        if self._playing is None or self._transport is None:
-            return True
-        overdue = asyncio.get_running_loop().time() - self._transport.heard > IDLE_SECONDS
-        return overdue and not isinstance(self._transport, Interleaved)
+        """Whether nothing tells that there is still somebody."""
+        return self._playing is None or self._transport is None or self._transport.is_silent(IDLE_SECONDS)
 
     async def _answer(self, request: Request) -> None:
         name = request.path.removesuffix("/track0")
@@ -204,9 +202,12 @@ class _Player:
                 await self._stop()
                 await self._say(200, request)
                 self._writer.close()
+            case "PAUSE":  # FFmpeg does so to go on over TCP where no datagrams arrive
+                await self._pause()
+                await self._say(200, request, self._session_header())
             case "GET_PARAMETER" | "SET_PARAMETER":  # players use them to say that they are alive
                 await self._say(200, request)
-            case "PAUSE" | "ANNOUNCE" | "RECORD" | "REDIRECT":
+            case "ANNOUNCE" | "RECORD" | "REDIRECT":
                 await self._say(405, request, {"Allow": _METHODS})
             case _:
                 await self._say(501, request)
@@ -224,30 +225,35 @@ class _Player:
             for one in offered(request.headers.get("transport", ""))
             if isinstance(one, Channels) or not is_secret  # over UDP everybody on the way could look on
         ]
-        if not wanted:
-            return await self._say(461, request)
         if self._playing is not None:
             return await self._say(455, request)
-        try:
-            transport = await self._opened(wanted[0])
-        except OSError as error:
-            log.warning("no ports for a player", name=name, reason=error.strerror or str(error))
+        transport = await self._first_of(wanted)
+        if transport is None:
             return await self._say(461, request)
-        self._camera = name
+        self._leave_transport()
+        self._transport, self._camera = transport, name
         self._session = self._session or secrets.token_hex(8)
         how = transport.header(self._packetizer.ssrc)
         return await self._say(200, request, {"Transport": how, **self._session_header()})
 
-    async def _opened(self, wanted: Channels | Ports) -> Transport:
-        """The way that is asked for, in the place of an earlier one. Raises OSError."""
+    async def _first_of(self, wanted: Sequence[Channels | Ports]) -> Transport | None:
+        """The first transport that can be had."""
+        for one in wanted:
+            if isinstance(one, Channels):
+                return Interleaved(one, self._writer)
+            datagrams = Datagrams(one, _MOST_BUFFERED)
+            try:
+                await datagrams.open(self._writer)
+            except OSError as error:
+                log.warning("no datagrams for a player", reason=error.strerror or str(error))
+            else:
+                return datagrams
+        return None
+
+    def _leave_transport(self) -> None:
         if self._transport is not None:
             self._transport.close()
-        if isinstance(wanted, Channels):
-            self._transport = Interleaved(wanted, self._writer)
-        else:
-            self._transport = datagrams = Datagrams(wanted, _MOST_BUFFERED)
-            await datagrams.open(self._writer)
-        return self._transport
+            self._transport = None
 
     async def _play(self, request: Request, name: str, encoder: SharedEncoder) -> None:
         asked = request.headers.get("session", "").partition(";")[0]
@@ -291,13 +297,16 @@ class _Player:
 
     async def _stop(self) -> None:
         try:
-            if self._playing is not None:
-                self._playing.cancel()
-                with suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
-                    await self._playing
+            await self._pause()
         finally:
-            if self._transport is not None:
-                self._transport.close()
+            self._leave_transport()
+
+    async def _pause(self) -> None:
+        playing, self._playing = self._playing, None
+        if playing is not None:
+            playing.cancel()
+            with suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
+                await playing
 
 
 async def _first_sets(encoder: SharedEncoder) -> ParameterSets | None:

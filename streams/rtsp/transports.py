@@ -7,7 +7,7 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from .messages import frame
 
@@ -31,10 +31,7 @@ class Ports:
 
 
 class Transport(Protocol):
-    """How the packets of one session travel. `heard`: when it was heard of the player, on the loop's clock;
-    for ever ago where it cannot be."""
-
-    heard: float
+    """How the packets of one session travel."""
 
     def header(self, ssrc: int) -> str:
         """What the answer to SETUP says of it (12.39)."""
@@ -46,6 +43,10 @@ class Transport(Protocol):
 
     async def drain(self) -> None:
         """Until there is room for more."""
+        ...
+
+    def is_silent(self, seconds: float) -> bool:
+        """Whether it would be known that the player is there, and has not been for so long."""
         ...
 
     def close(self) -> None: ...
@@ -71,8 +72,9 @@ def _one(spec: str) -> Channels | Ports | None:
 
 
 class Interleaved:
+    """Between the messages of the player's connection, which says by itself when nobody takes anything."""
+
     def __init__(self, channels: Channels, writer: asyncio.StreamWriter) -> None:
-        self.heard = float("-inf")
         self._first = channels.first
         self._writer = writer
 
@@ -86,6 +88,9 @@ class Interleaved:
     async def drain(self) -> None:
         await self._writer.drain()
 
+    def is_silent(self, seconds: float) -> bool:
+        return False
+
     def close(self) -> None:
         pass
 
@@ -95,20 +100,20 @@ class Datagrams(asyncio.DatagramProtocol):
     nobody can have pictures sent to somebody else."""
 
     def __init__(self, ports: Ports, most_buffered: int) -> None:
-        self.heard = asyncio.get_running_loop().time()
         self._ports = ports
         self._most_buffered = most_buffered
         self._own = 0
         self._ways: list[asyncio.DatagramTransport] = []
         self._room = asyncio.Event()
         self._room.set()
+        self._heard = 0.0
 
     async def open(self, writer: asyncio.StreamWriter) -> None:
         """Raises OSError where there are no ports."""
         ours, theirs = writer.get_extra_info("sockname"), writer.get_extra_info("peername")
         loop = asyncio.get_running_loop()
-        pair = bound_pair(ours[0])
-        self._own = pair[0].getsockname()[1]
+        pair = bound_pair(ours)
+        self._own, self._heard = pair[0].getsockname()[1], loop.time()
         try:
             for one, port in zip(pair, (self._ports.rtp, self._ports.rtcp), strict=True):
                 one.connect((theirs[0], port, *theirs[2:]))
@@ -116,28 +121,17 @@ class Datagrams(asyncio.DatagramProtocol):
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, self._most_buffered)
                 way, _ = await loop.create_datagram_endpoint(lambda: self, sock=one)
                 self._ways.append(way)
-        except OSError:
-            for one in pair:
+        except BaseException:
+            self.close()
+            for one in pair[len(self._ways) :]:  # the others are their ways' to close
                 one.close()
             raise
 
     def datagram_received(self, data: bytes, addr: object) -> None:
-        self.heard = asyncio.get_running_loop().time()
+        self._heard = asyncio.get_running_loop().time()
 
     def error_received(self, exc: Exception) -> None:
         """The player's port is closed: its connection will say so, or fall silent."""
-
-    def header(self, ssrc: int) -> str:
-        theirs, own = f"{self._ports.rtp}-{self._ports.rtcp}", f"{self._own}-{self._own + 1}"
-        return f"RTP/AVP/UDP;unicast;client_port={theirs};server_port={own};ssrc={ssrc:08X}"
-
-    def send(self, rtp: Sequence[bytes], rtcp: Sequence[bytes]) -> None:
-        for way, packets in zip(self._ways, (rtp, rtcp), strict=True):
-            for packet in packets:
-                way.sendto(packet)
-
-    async def drain(self) -> None:
-        await self._room.wait()
 
     def pause_writing(self) -> None:
         self._room.clear()
@@ -145,24 +139,44 @@ class Datagrams(asyncio.DatagramProtocol):
     def resume_writing(self) -> None:
         self._room.set()
 
+    def header(self, ssrc: int) -> str:
+        theirs, own = f"{self._ports.rtp}-{self._ports.rtcp}", f"{self._own}-{self._own + 1}"
+        return f"RTP/AVP/UDP;unicast;client_port={theirs};server_port={own};ssrc={ssrc:08X}"
+
+    def send(self, rtp: Sequence[bytes], rtcp: Sequence[bytes]) -> None:
+        pictures, reports = self._ways
+        for packet in rtcp:
+            reports.sendto(packet)
+        for packet in rtp:
+            pictures.sendto(packet)
+
+    async def drain(self) -> None:
+        await self._room.wait()
+
+    def is_silent(self, seconds: float) -> bool:
+        return asyncio.get_running_loop().time() - self._heard > seconds
+
     def close(self) -> None:
         for way in self._ways:
             way.close()
 
 
-def bound_pair(host: str) -> tuple[socket.socket, socket.socket]:
-    """Two sockets on neighbouring ports of which the first is even (RFC 3550, 11). Raises OSError."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+def bound_pair(address: tuple[Any, ...]) -> tuple[socket.socket, socket.socket]:
+    """Two sockets of a connection's own address (host, port and, over IPv6, flow and scope), on neighbouring
+    ports of which the first is even (RFC 3550, 11). Raises OSError."""
+    host, _, *scope = address
+    family = socket.AF_INET6 if scope else socket.AF_INET
+    why = OSError("no free pair of ports")
     for _ in range(PORTS_TRIED):
         first, second = (socket.socket(family, socket.SOCK_DGRAM) for _ in range(2))
         try:
-            first.bind((host, 0))
+            first.bind((host, 0, *scope))
             port = first.getsockname()[1]
             if port % 2 == 0:
-                second.bind((host, port + 1))
+                second.bind((host, port + 1, *scope))
                 return first, second
-        except OSError:
-            pass
+        except OSError as error:
+            why = error
         first.close()
         second.close()
-    raise OSError("no free pair of ports")
+    raise why

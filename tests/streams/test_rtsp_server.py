@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import re
 import socket
@@ -19,8 +20,9 @@ from keepsight.streams.base import SinkError
 from keepsight.streams.encoder import SharedEncoder, Unit
 from keepsight.streams.h264 import nal_units
 from keepsight.streams.rtsp import server as rtsp
+from keepsight.streams.rtsp import transports
 from keepsight.streams.rtsp.rtp import MOST_PAYLOAD, Packetizer, fragments
-from keepsight.streams.rtsp.transports import Channels, Ports, offered
+from keepsight.streams.rtsp.transports import Channels, Ports, bound_pair, offered
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 
@@ -146,50 +148,110 @@ class Client:
         self.writer.write(text.replace("\n", "\r\n").encode())
         return (await self.reader.readuntil(b"\r\n\r\n")).decode()
 
-    async def play(self, url: str) -> None:
-        said = await self.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: RTP/AVP/TCP;unicast\n\n")
-        session = re.search(r"Session: (\w+)", said)
-        assert session, said
+    async def play(self, url: str, transport: str = "RTP/AVP/TCP;unicast") -> str:
+        """What was answered to SETUP."""
+        answer = await self.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: {transport}\n\n")
+        session = re.search(r"Session: (\w+)", answer)
+        assert session, answer
         said = await self.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: {session[1]}\n\n")
         assert "200 OK" in said
+        return answer
 
 
-async def test_datagrams_go_to_the_player_alone_until_it_leaves(unused_tcp_port: int) -> None:
-    with socket.socket(type=socket.SOCK_DGRAM) as ours:
-        ours.bind(("127.0.0.1", 0))
-        ours.setblocking(False)
-        port = ours.getsockname()[1]
-        how = f"RTP/AVP;unicast;destination=192.0.2.1;client_port={port}-{port}"
-        async with asyncio.timeout(20), playing(unused_tcp_port) as url:
-            async with Client(unused_tcp_port) as client:
-                said = await client.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: {how}\n\n")
-                from_port = int(re.search(r"server_port=(\d+)-", said)[1])  # type: ignore[index]
-                session = re.search(r"Session: (\w+)", said)[1]  # type: ignore[index]
-                await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: {session}\n\n")
-                kinds = set()
-                while len(kinds) < 2:
-                    packet, sender = await asyncio.get_running_loop().sock_recvfrom(ours, 2048)
-                    kinds.add((packet[1] & 0x7F, sender[1] - from_port))
-                assert kinds == {(200 & 0x7F, 1), (96, 0)}, "reports and pictures, each from its port"
-            await asyncio.sleep(0.3)
+class Listener:
+    """A player's pair of ports for datagrams."""
+
+    def __init__(self) -> None:
+        self.rtp, self.rtcp = bound_pair(("127.0.0.1", 0))
+        for one in (self.rtp, self.rtcp):
+            one.setblocking(False)
+
+    def __enter__(self) -> Listener:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rtp.close()
+        self.rtcp.close()
+
+    @property
+    def transport(self) -> str:
+        ports = "-".join(str(one.getsockname()[1]) for one in (self.rtp, self.rtcp))
+        return f"RTP/AVP;unicast;destination=192.0.2.1;client_port={ports}"
+
+    async def packet(self, one: socket.socket) -> tuple[bytes, int]:
+        """The next packet, and the port that it is from."""
+        data, sender = await asyncio.get_running_loop().sock_recvfrom(one, 2048)
+        return data, sender[1]
+
+
+async def test_pictures_and_reports_come_as_datagrams_until_the_player_leaves(unused_tcp_port: int) -> None:
+    async with asyncio.timeout(20), playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
+        with Listener() as ours:
+            said = await client.play(url, ours.transport)
+            told = re.search(r"server_port=(\d+)-(\d+)", said)
+            assert told, said
+            picture, report = await ours.packet(ours.rtp), await ours.packet(ours.rtcp)
+            assert (picture[0][1] & 0x7F, report[0][1]) == (96, 200)
+            assert (str(picture[1]), str(report[1])) == told.groups()
+            assert " 200 " in await client.ask(f"TEARDOWN {url} RTSP/1.0\nCSeq: 3\n\n")
+            await client.reader.read()
             with suppress(BlockingIOError):
-                while ours.recv(2048):
+                while ours.rtp.recv(2048):
                     pass
-            await asyncio.sleep(0.3)
-            with pytest.raises(BlockingIOError):
-                ours.recv(2048)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.3):
+                    await ours.packet(ours.rtp)
 
 
-async def test_who_is_not_heard_of_any_more_gets_no_datagrams(
+async def test_who_gets_no_datagrams_goes_on_over_tcp(unused_tcp_port: int) -> None:
+    """As FFmpeg does: it pauses, and sets the same session up again."""
+    async with asyncio.timeout(20), playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
+        with Listener() as ours:
+            await client.play(url, ours.transport)
+        assert " 200 " in await client.ask(f"PAUSE {url} RTSP/1.0\nCSeq: 3\n\n")
+        await client.play(url)
+        assert (await client.reader.readexactly(2000)).startswith(b"$")
+
+
+async def test_who_is_not_heard_of_any_more_is_let_go(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rtsp, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(rtsp, "IDLE_SECONDS", 1.0)
     async with asyncio.timeout(20), playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
-        how = "RTP/AVP;unicast;client_port=50000-50001"
-        said = await client.ask(f"SETUP {url}/track0 RTSP/1.0\nCSeq: 1\nTransport: {how}\n\n")
-        session = re.search(r"Session: (\w+)", said)[1]  # type: ignore[index]
-        await client.ask(f"PLAY {url} RTSP/1.0\nCSeq: 2\nSession: {session}\n\n")
-        assert await client.reader.read() == b"", "it is hung up on"
+        with Listener() as ours:
+            await client.play(url, ours.transport)
+            _, port = await ours.packet(ours.rtcp)
+            leaving = asyncio.ensure_future(client.reader.read())
+            for _ in range(12):
+                ours.rtcp.sendto(b"\x80\xc9\x00\x01\x00\x00\x00\x00", ("127.0.0.1", port))
+                await asyncio.wait([leaving], timeout=0.25)
+            assert not leaving.done(), "reports of what is received say that there is somebody"
+            assert await leaving == b""
+
+
+async def test_a_player_gets_the_first_transport_that_can_be_had(
+    unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_free(address: object) -> object:
+        raise OSError(errno.EADDRINUSE, "no port")
+
+    monkeypatch.setattr(transports, "bound_pair", none_free)
+    udp, tcp = "RTP/AVP;unicast;client_port=50000-50001", "RTP/AVP/TCP;unicast"
+    async with asyncio.timeout(20), playing(unused_tcp_port) as url, Client(unused_tcp_port) as client:
+        said = await client.ask(f"SETUP {url} RTSP/1.0\nCSeq: 1\nTransport: {udp},{tcp}\n\n")
+        assert "interleaved=0-1" in said
+        assert " 461 " in await client.ask(f"SETUP {url} RTSP/1.0\nCSeq: 1\nTransport: {udp}\n\n")
+        await client.play(url)
+
+
+def test_the_pair_of_ports_is_of_the_connections_own_address() -> None:
+    pair = bound_pair(("::1", 8554, 0, 0))
+    first, second = (one.getsockname()[:2] for one in pair)
+    for one in pair:
+        one.close()
+    assert first[0] == second[0] == "::1"
+    assert first[1] % 2 == 0
+    assert second[1] == first[1] + 1
 
 
 async def test_a_player_without_a_session_or_transport_is_told(unused_tcp_port: int) -> None:

@@ -302,6 +302,7 @@ async def test_a_box_a_part_taken_away_and_forgetting(tmp_path: Path) -> None:
 
 
 async def test_a_double_click_is_one_click(tmp_path: Path) -> None:
+    """On something new it begins one track, and on that it selects it."""
     async with (
         tracking() as running,
         Chromium(tmp_path, running.address + "?video=jpeg") as page,
@@ -312,7 +313,14 @@ async def test_a_double_click_is_one_click(tmp_path: Path) -> None:
         first = await running.newest.until(lambda result: result.tracks)
         await page.until(f"Number({FRAME}.split('/')[1]) > {first.frame.index + 3}")
         assert len(running.newest.applied) == 1
-        assert await page.until(f"{IDS}.join() === '1'")
+
+        await page.press(*at)
+        await page.press(*at)
+        assert await page.until("!document.querySelector('#chosen').hidden")
+        await asyncio.sleep(0.5)
+        assert len(running.newest.applied) == 1, "nothing is corrected"
+        await page.press(*at)
+        await running.newest.until(lambda _: running.newest.carried_out(Correct, 1))
 
 
 async def test_a_click_on_a_track_selects_it(tmp_path: Path) -> None:

@@ -204,16 +204,19 @@ rules.addEventListener("drawing", ({ detail: words }) => {
 
 // What clicks mean.
 
-stage.addEventListener("pick", ({ detail: { point, frame, negative, hit: shown } }) => {
-  if (stage.asked(point, negative)) return;
-  const chosen = stage.selected;
-  const hit = shown ?? (newest && stage.at(point, newest.frames.tracks, newest.outlines)); // it may have just begun
+stage.addEventListener("pick", ({ detail: { point, frame, negative, hit: known } }) => {
+  if (stage.repeats(point, negative)) return;
+  const chosen = stage.selected, hit = known ?? begunAt(point);
   if (negative) {
     const target = chosen ?? hit;
     if (target === null) return toast("Not this: Shift-click on a part of a track that does not belong to it");
     return send("correct", { object_id: target, points: [point], labels: [0] }, frame, stage.dot(point, true));
   }
-  if (hit !== null && hit !== chosen) return select(hit);
+  if (hit !== null && hit !== chosen) {
+    select(hit);
+    stage.clicked = { point, negative, at: performance.now() };
+    return;
+  }
   if (chosen !== null) return send("correct", { object_id: chosen, points: [point], labels: [1] }, frame, stage.dot(point, false));
   send("prompt", { points: [point], labels: [1], label: label() }, frame, stage.dot(point, false));
 });
@@ -251,6 +254,13 @@ async function send(command, message, frame = null, mark = null) {
   }
 }
 
+/** The id of a track at a point that has begun since the frame that is shown. */
+function begunAt(point) {
+  if (!newest) return null;
+  const old = new Set(stage.tracks.map(({ object_id }) => object_id));
+  return stage.at(point, newest.frames.tracks.filter(({ object_id }) => !old.has(object_id)), newest.outlines);
+}
+
 /** Once a track is told of, or after a moment: until then a click on the same thing is the same click. */
 async function begun(id) {
   const until = performance.now() + TOLD;
@@ -266,6 +276,7 @@ function forget(id) {
 
 function select(id) {
   stage.selected = id;
+  stage.clicked = null;
   const track = newest?.frames.tracks.find(({ object_id }) => object_id === id);
   $("chosen").hidden = !track;
   if (track) {

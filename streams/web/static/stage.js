@@ -4,6 +4,7 @@ import { $, colourOf } from "./dom.js";
 
 const DRAG = 8; // pixels a pointer moves before it draws a box
 const HOLD = 2000; // milliseconds that the picture stands still while a box is drawn
+const TWICE = 400; // milliseconds between the clicks of a double click, at most
 const DOUBLE = 12; // pixels between two clicks that mean the same, at most
 const STEP = 0.02; // of the picture, that an arrow key moves the cross
 
@@ -15,6 +16,7 @@ export class Stage extends EventTarget {
   #cross = null; // where the keyboard points
   #corner = null; // where a box of the keyboard began
   #dots = []; // clicks that are not answered yet
+  clicked = null; // the click that selected what is selected: where, of which kind, when
   #hover = null;
   #drawing = false;
   frame = null; // {epoch, index} of what is shown
@@ -77,11 +79,12 @@ export class Stage extends EventTarget {
     this.#cancel();
   }
 
-  /** Whether a click so near to this one, of its kind, waits for its answer: a double click is one. */
-  asked(point, negative) {
-    const bounds = this.#picture.getBoundingClientRect();
-    const far = ([x, y]) => Math.hypot((x - point[0]) * bounds.width, (y - point[1]) * bounds.height);
-    return this.#dots.some((dot) => dot.negative === negative && far(dot.point) < DOUBLE);
+  /** Whether this click is the second of a double click, or one so near to it still waits for its answer. */
+  repeats(point, negative) {
+    const bounds = this.#picture.getBoundingClientRect(), last = this.clicked;
+    const near = (one) => one.negative === negative
+      && Math.hypot((one.point[0] - point[0]) * bounds.width, (one.point[1] - point[1]) * bounds.height) < DOUBLE;
+    return (last !== null && performance.now() - last.at < TWICE && near(last)) || this.#dots.some(near);
   }
 
   /** A mark that stays until the click is answered: `remove()` takes it away. */
