@@ -129,8 +129,10 @@ def propose(
 ) -> Proposals:
     """The good and distinct masks of one encoded image, best first; `mask_size` is (h, w) of its logits.
 
-    At no time there are more than `most_masks` and those of one batch.
+    At no time there are more than `most_masks` and those of one batch. Each click is answered in one look:
+    there are hundreds of them.
     """
+    features = features._replace(images=None)
     kept: Proposals | None = None
     clicks = grid(settings.points_per_side, features.levels[-1])
     for points in torch.split(clicks, settings.points_per_batch):

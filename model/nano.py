@@ -8,6 +8,7 @@ Cheng et al. 2021). Prompted frames are read apart from recent ones, so that wha
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -31,18 +32,32 @@ from .nano_memory import (
     read,
 )
 from .nano_places import Places, carried, surroundings
+from .nano_zoom import (
+    SIDE,
+    Squares,
+    cut_out,
+    in_squares,
+    logits_cut_out,
+    put_back,
+    squares_shown,
+    whole_frame,
+)
 from .object_by_object import Each
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
 
 PROMPT_MAPS = 6
 """Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
 given."""
+LOOKS = 2
+"""How often a prompted object is looked at again, closer."""
 TOGETHER = 4
 """Objects that are decoded in one batch, at most, on a CPU: what they need stays in its cache."""
 
 
 class Nano(nn.Module):
     each: Each = map
+    frame_encoder: nn.Module | None = None
+    """Encodes whole frames in the place of `image_encoder`, which is left with what is looked at closer."""
 
     def __init__(self, config: NanoConfig, layout: MemoryLayout | None = None) -> None:
         super().__init__()
@@ -56,6 +71,8 @@ class Nano(nn.Module):
         self.pointer_read = PointerRead(config.pointer)
         self.object_pointer = ObjectPointer(config)
         self.decoder = NanoDecoder(config)
+        self.close_encoder = ValueEncoder(PROMPT_MAPS, config)
+        self.close_decoder = NanoDecoder(config)
         self.stay = nn.Parameter(torch.full((2,), -1.2))
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -89,7 +106,9 @@ class Nano(nn.Module):
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """images (B, 3, H, W) in [0, 1]; levels: features at strides 4, 8 and 16, keys at strides 8, 16
         and 4, features at stride 2, and brightness."""
-        return ImageFeatures(self.image_encoder(images.contiguous(memory_format=torch.channels_last)))
+        images = images.clone(memory_format=torch.channels_last)  # the caller may use the room again
+        encode = self.image_encoder if self.frame_encoder is None else self.frame_encoder
+        return ImageFeatures(encode(images), images=images)
 
     def relate(self, features: ImageFeatures, previous: ImageFeatures) -> ImageFeatures:
         """With the fields of `Motion`."""
@@ -98,10 +117,10 @@ class Nano(nn.Module):
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
-        """A mask prompt alone is the mask; any other prompt, with the last mask of a known object, is
-        decoded."""
-        known = (memory.written != EMPTY).any(1)
-        last = torch.where(known[:, None, None], memory.logits, NO_OBJECT_LOGIT)
+        """A mask prompt alone is the mask. Points correct the last mask of a known object; a box begins
+        anew."""
+        corrected = (memory.written != EMPTY).any(1) & (prompts.labels < 2).all(1)
+        last = torch.where(corrected[:, None, None], memory.logits, NO_OBJECT_LOGIT)
         given = prompts.has_mask & (prompts.labels == -1).all(1)
         mask = (shrunk(prompts.masks, last) * 20 - 10).to(last.dtype)
         told = Decoded(mask, torch.ones_like(mask[:, 0, 0]), torch.full_like(mask[:, 0, 0], 10.0))
@@ -117,12 +136,67 @@ class Nano(nn.Module):
         return Prediction(*found, self.object_pointer(features.levels[2], image_of, found.logits))
 
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
-        """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits."""
+        """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits: first in the whole
+        frame, then, where there are images to look at again, closer and closer."""
+        found = self.seen_in(features, image_of, last, prompts)
+        if features.images is None:
+            return found
+        frame = (features.images.shape[-2], features.images.shape[-1])
+        squares = squares_shown(found.logits, prompts, frame, whole_frame(last, frame))
+        squares = squares_shown(last, prompts, frame, squares)
+        for look in range(LOOKS):
+            if look:
+                squares = squares_shown(found.logits, prompts, frame, squares)
+            found = self.seen_closer(features.images, image_of, squares, (last, found.logits), prompts)
+        return found
+
+    def seen_closer(
+        self, images: Tensor, image_of: Tensor, squares: Squares, masks: Sequence[Tensor], prompts: Prompts
+    ) -> Decoded:
+        """Segment in squares, a few objects at a time: the mean of what comes of each of `masks`, logits
+        (N, h, w) to be corrected."""
+        frame, size = (images.shape[-2], images.shape[-1]), (masks[0].shape[-2], masks[0].shape[-1])
+
+        def seen(rows: slice) -> Decoded:
+            these = Squares(*(field[rows] for field in squares))
+            shown = in_squares(Prompts(*(field[rows] for field in prompts)), these, frame)
+            parts = cut_out(seen_by(images, image_of[rows]), these, frame, SIDE)
+            features = ImageFeatures(self.image_encoder(parts.contiguous(memory_format=torch.channels_last)))
+            each_its_own = torch.arange(len(parts), device=parts.device)
+            lasts = (logits_cut_out(mask[rows], these, frame, SIDE // 2) for mask in masks)
+            found = [self.seen_close(features, each_its_own, last, shown) for last in lasts]
+            logits, iou, presence = (torch.stack(field).mean(0) for field in zip(*found, strict=True))
+            return Decoded(put_back(logits, these, frame, size), iou, presence)
+
+        return self.in_turns(seen, len(image_of))
+
+    def seen_in(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
+        """As `segment`, in one look at the whole frame."""
+        shown = self.shown(self.prompt_encoder, features, image_of, last, prompts)
+        return self.decode(features, image_of, shown)
+
+    def seen_close(
+        self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts
+    ) -> Decoded:
+        """As `seen_in`, of a square that is filled by the object and what is near it."""
+        shown = self.shown(self.close_encoder, features, image_of, last, prompts)
+        found: Decoded = self.close_decoder(features, image_of, shown)
+        return found
+
+    def shown(
+        self,
+        encoder: ValueEncoder,
+        features: ImageFeatures,
+        image_of: Tensor,
+        last: Tensor,
+        prompts: Prompts,
+    ) -> Evidence:
+        """What prompts and the mask to be corrected say, as evidence."""
         before = last.sigmoid().unsqueeze(1)
         maps = draw(prompts, averaged(before, 2))
-        value, fine_value = self.prompt_encoder(maps, features, image_of)
+        value, fine_value = encoder(maps, features, image_of)
         same, same_fine = self.read_again(features, image_of, value, fine_value)
-        evidence = Evidence(
+        return Evidence(
             trusted=same,
             fine=same_fine,
             recent=same,
@@ -137,7 +211,6 @@ class Nano(nn.Module):
             last=before,
             pointer=value.new_zeros((len(value), self.config.pointer)),
         )
-        return self.decode(features, image_of, evidence)
 
     def read_again(
         self, features: ImageFeatures, image_of: Tensor, value: Tensor, fine_value: Tensor
@@ -189,9 +262,12 @@ class Nano(nn.Module):
             found: Decoded = self.decoder(features, image_of[rows], evidence.of(rows))
             return found
 
+        return self.in_turns(decoded, len(image_of))
+
+    def in_turns(self, decoded: Callable[[slice], Decoded], count: int) -> Decoded:
+        """`decoded` of some of `count` objects, for all of them."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return decoded(slice(None))
-        count = len(image_of)
         at_once = -(-count // (2 * -(-count // (2 * TOGETHER))))
         found = self.each(decoded, [slice(row, row + at_once) for row in range(0, count, at_once)])
         return Decoded(*(torch.cat(fields) for fields in zip(*found, strict=True)))

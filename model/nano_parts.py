@@ -1,7 +1,9 @@
 """The parts of Nano: what is exported of it.
 
 A frame goes through `image_encoder`; `memory_reader` finds each tracked object in it, `prompt_decoder` each
-prompted one, and `memory_encoder` makes of their masks what to remember.
+prompted one, in one look, and `memory_encoder` makes of their masks what to remember. The closer looks at
+what is prompted are not exported: where they look depends on a mask's outermost pixels, and so on the last
+digit.
 """
 
 from __future__ import annotations

@@ -16,10 +16,21 @@ from .memory import Entry, Memory, MemoryLayout, MemoryShape
 
 class ImageFeatures(NamedTuple):
     """What the image encoder says of B images: `levels` from fine to coarse, each (B, C_i, h_i, w_i), and, if
-    `relate` was asked, how the images moved, in the model's own maps."""
+    `relate` was asked, how the images moved, in the model's own maps.
+
+    images: (B, 3, H, W) themselves, from a model that looks again at what is pointed at; without them it does
+    not, which is quicker and rougher.
+    """
 
     levels: tuple[Tensor, ...]
     motion: tuple[Tensor, ...] | None = None
+    images: Tensor | None = None
+
+    def of_image(self, index: int) -> ImageFeatures:
+        """Those of one image, a view, without how it moved."""
+        one = slice(index, index + 1)
+        images = None if self.images is None else self.images[one]
+        return ImageFeatures(tuple(level[one] for level in self.levels), images=images)
 
 
 def seen_by(level: Tensor, image_of: Tensor) -> Tensor:
@@ -84,8 +95,9 @@ class VideoPredictor(Protocol):
     def condition(
         self, features: ImageFeatures, image_of: Tensor, frame: int, memory: Memory, prompts: Prompts
     ) -> Prediction:
-        """Segment N objects from prompts. Rows of `memory` that hold something are being corrected: what is
-        remembered and the last mask are used beside the prompts. A mask prompt alone is taken as the mask."""
+        """Segment N objects from prompts. Rows of `memory` that hold something are being corrected: the last
+        mask, and in some models what is remembered, is used beside the prompts. A mask prompt alone is taken
+        as the mask."""
         ...
 
     def propagate(

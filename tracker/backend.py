@@ -24,7 +24,6 @@ import torch
 from torch import Tensor, nn
 
 from keepsight.model.nano import Nano
-from keepsight.model.nano_image_encoder import NanoImageEncoder
 from keepsight.model.sam2 import Sam2
 
 from .validation import ConfigError
@@ -46,8 +45,7 @@ def encode_with(backend: str, network: Nano | Sam2) -> None:
     weight = next(network.parameters())
     if not (isinstance(network, Nano) and weight.device.type == "cpu" and weight.dtype == torch.float32):
         raise ConfigError("--backend openvino: is for nano, in float32, on a CPU; use --backend torch")
-    encoder = OpenVinoEncoder(network.image_encoder, cache() / "openvino")
-    network.image_encoder = cast(NanoImageEncoder, encoder)
+    network.frame_encoder = OpenVinoEncoder(network.image_encoder, cache() / "openvino")
 
 
 class OpenVinoEncoder(nn.Module):

@@ -88,7 +88,7 @@ def encode_window(
             alike = [later for later in waiting if sizes[later] == size and later not in ready]
             part = alike[: batch or buffer.suits(size)]
             together = encode(model, buffer, [pictures[one] for one in part], size)
-            ready |= {one: row_of(together, row) for row, one in enumerate(part)}
+            ready |= {one: together.of_image(row) for row, one in enumerate(part)}
         yield EncodedImage(model, picture, ready.pop(index), size)
 
 
@@ -97,8 +97,3 @@ def encode(
     model: ImagePredictor, buffer: InputBuffer, pictures: Sequence[Image], size: tuple[int, int]
 ) -> ImageFeatures:
     return model.encode_image(buffer.fill(pictures, size))
-
-
-def row_of(features: ImageFeatures, row: int) -> ImageFeatures:
-    """The features of one image of a batch, as a batch of one."""
-    return ImageFeatures(tuple(level[row : row + 1] for level in features.levels))

@@ -114,7 +114,7 @@ def step(
         pending=plan.pending,
         memory=scene.memory,
         input_size=scene.input_size,
-        previous=scene.features,
+        previous=scene.features._replace(images=None),
     )
     total = frame.decode_seconds + ahead + watch.total()
     timings = Timings(frame.decode_seconds, encoding, attention, masks, memory, total)

@@ -107,8 +107,9 @@ def test_prompts_on_several_images_share_a_batch(model: Sam2 | Nano) -> None:
     )
     together = model.candidates(features, image_of, prompts)
     for row, image in enumerate(image_of.tolist()):
-        one = ImageFeatures(tuple(level[image : image + 1] for level in features.levels))
-        alone = model.candidates(one, torch.zeros(1, dtype=torch.int64), rows(prompts, torch.tensor([row])))
+        alone = model.candidates(
+            features.of_image(image), torch.zeros(1, dtype=torch.int64), rows(prompts, torch.tensor([row]))
+        )
         assert_close(ImagePrediction(*(field[row : row + 1] for field in together)), alone)
 
 

@@ -22,7 +22,9 @@ SIZE = (64, 96)
 @pytest.fixture(scope="module")
 def model() -> Nano:
     torch.manual_seed(0)
-    return Nano(NANO).eval().requires_grad_(False)
+    network = Nano(NANO).eval().requires_grad_(False)
+    network.decoder.scores[-1].bias[1] = 5  # it thinks that its objects are there
+    return network
 
 
 def features_of(model: Nano, seed: int) -> ImageFeatures:
@@ -175,6 +177,53 @@ def test_a_correction_sees_the_earlier_mask(model: Nano) -> None:
     without = model.condition(features, image_of(1), 1, other, click)
 
     assert not torch.allclose(with_mask.logits, without.logits, atol=1e-3)
+
+
+def test_a_box_begins_anew_whatever_is_remembered(model: Nano) -> None:
+    memory, features = remembered(model, 1), features_of(model, 1)
+    box = nothing(1)._replace(points=torch.tensor([[[0.2, 0.2], [0.6, 0.8]]]), labels=torch.tensor([[2, 3]]))
+    new = empty(1, model.layout, model.memory_shape(SIZE), features.levels[0])
+
+    for one, other in zip(
+        model.condition(features, image_of(1), 1, memory, box),
+        model.condition(features, image_of(1), 1, new, box),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_what_is_pointed_at_is_looked_at_again_in_its_own_image(model: Nano) -> None:
+    """Three objects in two images, more than are decoded at a time, each as it is alone; without the images
+    there is one look."""
+    images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(5))
+    both, where = model.encode_image(images), torch.tensor([1, 0, 1, 1, 0])
+    prompts = nothing(5)._replace(
+        points=torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(1)),
+        labels=torch.tensor([[1, -1], [1, 0], [1, 1], [1, -1], [0, 1]]),
+    )
+    last = torch.full((5, SIZE[0] // 2, SIZE[1] // 2), -10.0)
+
+    together = model.segment(both, where, last, prompts)
+    roughly = model.segment(both._replace(images=None), where, last, prompts)
+
+    for i in range(5):
+        alone = model.encode_image(images[where[i]].unsqueeze(0))
+        one = Prompts(*(field[i : i + 1] for field in prompts))
+        torch.testing.assert_close(
+            model.segment(alone, image_of(1), last[:1], one).logits[0], together.logits[i], **CLOSE
+        )
+    assert not torch.allclose(together.logits, roughly.logits, atol=1e-2)
+
+
+def test_what_was_encoded_does_not_change_with_the_room_it_came_in(model: Nano) -> None:
+    images = torch.rand(1, 3, *SIZE).contiguous(memory_format=torch.channels_last)
+
+    features = model.encode_image(images)
+    before = images.clone()
+    images.zero_()
+
+    assert features.images is not None
+    assert features.images.equal(before)
 
 
 def test_prompts_are_drawn_where_they_are() -> None:
