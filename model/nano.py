@@ -71,8 +71,6 @@ class Nano(nn.Module):
         self.pointer_read = PointerRead(config.pointer)
         self.object_pointer = ObjectPointer(config)
         self.decoder = NanoDecoder(config)
-        self.close_encoder = ValueEncoder(PROMPT_MAPS, config)
-        self.close_decoder = NanoDecoder(config)
         self.stay = nn.Parameter(torch.full((2,), -1.2))
         nn.Module.to(self, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -138,7 +136,7 @@ class Nano(nn.Module):
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
         """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits: first in the whole
         frame, then, where there are images to look at again, closer and closer."""
-        found = self.seen_in(features, image_of, last, prompts)
+        found = self.decode(features, image_of, self.shown(features, image_of, last, prompts))
         if features.images is None:
             return found
         frame = (features.images.shape[-2], features.images.shape[-1])
@@ -159,42 +157,23 @@ class Nano(nn.Module):
 
         def seen(rows: slice) -> Decoded:
             these = Squares(*(field[rows] for field in squares))
-            shown = in_squares(Prompts(*(field[rows] for field in prompts)), these, frame)
+            asked = in_squares(Prompts(*(field[rows] for field in prompts)), these, frame)
             parts = cut_out(seen_by(images, image_of[rows]), these, frame, SIDE)
             features = ImageFeatures(self.image_encoder(parts.contiguous(memory_format=torch.channels_last)))
             each_its_own = torch.arange(len(parts), device=parts.device)
             lasts = (logits_cut_out(mask[rows], these, frame, SIDE // 2) for mask in masks)
-            found = [self.seen_close(features, each_its_own, last, shown) for last in lasts]
+            evidence = (self.shown(features, each_its_own, last, asked) for last in lasts)
+            found = [self.decoder(features, each_its_own, one) for one in evidence]
             logits, iou, presence = (torch.stack(field).mean(0) for field in zip(*found, strict=True))
             return Decoded(put_back(logits, these, frame, size), iou, presence)
 
         return self.in_turns(seen, len(image_of))
 
-    def seen_in(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
-        """As `segment`, in one look at the whole frame."""
-        shown = self.shown(self.prompt_encoder, features, image_of, last, prompts)
-        return self.decode(features, image_of, shown)
-
-    def seen_close(
-        self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts
-    ) -> Decoded:
-        """As `seen_in`, of a square that is filled by the object and what is near it."""
-        shown = self.shown(self.close_encoder, features, image_of, last, prompts)
-        found: Decoded = self.close_decoder(features, image_of, shown)
-        return found
-
-    def shown(
-        self,
-        encoder: ValueEncoder,
-        features: ImageFeatures,
-        image_of: Tensor,
-        last: Tensor,
-        prompts: Prompts,
-    ) -> Evidence:
+    def shown(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Evidence:
         """What prompts and the mask to be corrected say, as evidence."""
         before = last.sigmoid().unsqueeze(1)
         maps = draw(prompts, averaged(before, 2))
-        value, fine_value = encoder(maps, features, image_of)
+        value, fine_value = self.prompt_encoder(maps, features, image_of)
         same, same_fine = self.read_again(features, image_of, value, fine_value)
         return Evidence(
             trusted=same,

@@ -18,11 +18,10 @@ from safetensors.torch import load_file, save_file
 import keepsight.tracker as ks
 from keepsight.model.memory import EMPTY, Entry, MemoryLayout
 from keepsight.model.models import MODELS, build, outline
-from keepsight.model.nano_config import NANO
 from keepsight.model.sam2_config import TEST
 from keepsight.tracker.cli.main import execute
 from keepsight.tracker.training.batches import make_batch
-from keepsight.tracker.training.checkpoint import begin_with, write_whole
+from keepsight.tracker.training.checkpoint import write_whole
 from keepsight.tracker.training.learner import learner_of
 from keepsight.tracker.training.library import open_library
 from keepsight.tracker.training.parts import part_of, train_only
@@ -158,20 +157,6 @@ def test_weights_of_another_network_are_refused_in_one_line(discs: Path, tmp_pat
         train(recipe_for(discs, tmp_path, start_from=str(tmp_path / "other.safetensors")), lambda _: None)
 
 
-def test_what_looks_closer_begins_as_what_does_not(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    whole = build(NANO).state_dict()
-    file = tmp_path / "tracks.safetensors"
-    save_file({n: w.contiguous() for n, w in whole.items() if not n.startswith("close_")}, file)
-    network = build(NANO)
-
-    begin_with(network, file, "nano")
-
-    for name, weight in network.state_dict().items():
-        begun = name.replace("close_encoder.", "prompt_encoder.").replace("close_decoder.", "decoder.")
-        assert weight.equal(whole[begun]), name
-
-
 def test_a_run_of_another_network_is_not_gone_on_with(discs: Path, tmp_path: Path) -> None:
     train(small_recipe(discs, tmp_path, 1), lambda progress: None)
 
@@ -288,8 +273,6 @@ def written_recipe(path: Path, recipe: Recipe, **changes: object) -> Path:
         ({"parts": ["decodr"]}, "parts.0: 'decodr' is not one of 'image', 'prompts', 'decoder' or 'memory'"),
         ({"model": "test", "stages": [{"steps": 1, "clips": 1, "frames": 2, "sizes": [[64, 96]]}]}, "square"),
         ({"stages": [{"steps": 1, "clips": 1, "frames": 2, "sise": 1}]}, "stages.0.sise: unknown key"),
-        ({"stages": [{"steps": 1, "clips": 1, "frames": 1}]}, "parts: of what stills teach"),
-        ({"stages": [{"steps": 1, "clips": 1, "frames": 1}], "parts": ["decoder"]}, "name some: prompts"),
         ({"data": {"root": ".", "sets": {"a": {"layot": "coco"}}}}, "did you mean 'layout'"),
         ({"data": {"root": ".", "sets": {"a": -1}}}, "greater than 0"),
     ],
@@ -318,12 +301,9 @@ def test_from_takes_a_model_by_its_name_and_sizes_follow(discs: Path, tmp_path: 
     assert nano.sizes_of(nano.stages[0]) == ((320, 320), (384, 256), (256, 384))
 
 
-def test_the_ready_recipes_can_be_read() -> None:
-    configs = Path(__file__).parents[2] / "configs"
-    assert read_recipe(configs / "finetune.yaml").start_from == "nano"
-    tracking, prompts = (read_recipe(configs / f"train_nano{part}.yaml") for part in ("", "_prompts"))
-    assert prompts.start_from == str(tracking.output / "weights.safetensors")
-    assert {stage.frames for stage in prompts.stages} == {1}
+def test_the_ready_recipe_can_be_read() -> None:
+    recipe = read_recipe(Path(__file__).parents[2] / "configs" / "finetune.yaml")
+    assert recipe.start_from == "nano"
 
 
 def test_the_command_line_answers_what_is_missing_and_what_cannot_be_written(

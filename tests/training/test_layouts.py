@@ -16,7 +16,7 @@ from keepsight.tracker.training.batches import load
 from keepsight.tracker.training.clips import ClipSettings
 from keepsight.tracker.training.layouts import layout_of
 from keepsight.tracker.training.library import Library, open_library, read_map
-from keepsight.tracker.training.real_clips import draw_clip, draw_frames, real_clip, still
+from keepsight.tracker.training.real_clips import draw_clip, draw_frames, real_clip
 from keepsight.tracker.training.recipe import Data
 from tests.training.pictures import SIZE, disc, recipe_for, write_photos, write_video
 
@@ -180,18 +180,6 @@ def test_frames_are_in_order_evenly_apart_and_turn_back_in_a_short_video() -> No
         (0, 1, 2, 1, 0, 1),
         (2, 1, 0, 1, 2, 1),
     ]
-    assert {tuple(draw_frames(3, 1, random)) for _ in range(20)} == {(0,), (1,), (2,)}
-
-
-def test_a_still_is_a_photo_and_of_its_instances_only_what_is_usable(tmp_path: Path) -> None:
-    write_photos(tmp_path / "photos")
-    library = library_of(tmp_path, photos=1)
-
-    clip = still(library, ClipSettings(frames=1, size=(64, 64), objects=3), np.random.default_rng(0))
-
-    assert (clip.images.shape, clip.ids.shape) == ((1, 64, 64, 3), (1, 64, 64))
-    disc = clip.ids[0] == clip.targets[0]
-    assert clip.images[0][disc].mean() > 1.5 * clip.images[0][~disc].mean(), "the disc is bright"
 
 
 def test_loaders_start_after_pictures_were_resized_in_several_threads(tmp_path: Path) -> None:

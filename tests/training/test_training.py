@@ -15,7 +15,6 @@ from keepsight.tracker.training.batches import make_batch
 from keepsight.tracker.training.clips import SMALLEST, Clip, ClipSettings, make_clip, target_masks
 from keepsight.tracker.training.learner import learner_of
 from keepsight.tracker.training.library import Library, open_library
-from keepsight.tracker.training.parts import part_of, train_only
 from keepsight.tracker.training.prompting import corrections, draw_prompts
 from keepsight.tracker.training.recipe import PromptMix, Recipe, read_recipe
 from keepsight.tracker.training.reports import Progress
@@ -115,23 +114,6 @@ def test_the_loss_reaches_every_weight(pictures: Path, tmp_path: Path) -> None:
 
     unreached = {name for name, p in learner.network.named_parameters() if p.grad is None}
     assert unreached == set()
-
-
-def test_stills_teach_how_prompts_are_answered_and_nothing_else(pictures: Path, tmp_path: Path) -> None:
-    stage = {"steps": 1, "sizes": [[64, 64]], "clips": 4, "frames": 1}
-    mix = {"mask": 0, "box": 0.5, "points": 0.5, "corrected": 1}
-    recipe = recipe_for(pictures, tmp_path, stages=[stage], parts=["prompts"], prompts=mix)
-    learner = learner_of(NANO)
-    train_only(learner.network, recipe.parts, keep_norms=False)
-    batch = make_batch(library_of(pictures, tmp_path), recipe, 0, 0)
-
-    unroll(learner, batch, recipe, torch.Generator().manual_seed(0)).loss.backward()
-
-    assert batch.images.shape[:2] == (4, 1)
-    weights = dict(learner.network.named_parameters())
-    reached = {name for name, weight in weights.items() if weight.grad is not None}
-    assert reached == {name for name in weights if name.startswith("close_")}
-    assert {part_of(name) for name in reached} == {"prompts"}
 
 
 def losses_of(recipe: Recipe) -> list[float]:

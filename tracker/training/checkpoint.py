@@ -13,7 +13,6 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from keepsight.model.models import MODELS
-from keepsight.model.nano import Nano
 from keepsight.model.sam2 import Sam2
 
 from ..validation import ConfigError
@@ -99,13 +98,11 @@ def starting_weights(recipe: Recipe) -> Path | None:
 
 
 def begin_with(network: nn.Module, file: Path, name: str) -> None:
-    """Take over the weights of a file whose names and shapes fit; the rest keep their random start, but what
-    looks closer in Nano begins as what does not. Raises ConfigError where none does."""
+    """Take over the weights of a file whose names and shapes fit; the rest keep their random start. Raises
+    ConfigError where none does."""
     weights = read_weights(file)
     if isinstance(network, Sam2):
         weights = under_our_keys(weights, file, name)
-    if isinstance(network, Nano):
-        weights = copied_to_close(weights) | weights
     own = network.state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     if not fitting:
@@ -115,14 +112,3 @@ def begin_with(network: nn.Module, file: Path, name: str) -> None:
         log.warning(
             "%d of %d tensors taken over from %s, the others start at random", len(fitting), len(own), file
         )
-
-
-def copied_to_close(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with which Nano looks at a whole frame, under the names of those for a closer look."""
-    parts = {"prompt_encoder.": "close_encoder.", "decoder.": "close_decoder."}
-    return {
-        name.replace(part, close, 1): weight
-        for name, weight in weights.items()
-        for part, close in parts.items()
-        if name.startswith(part)
-    }

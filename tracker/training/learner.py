@@ -9,28 +9,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from keepsight.model.mask_decoder import CANDIDATES, Candidates, choose
-from keepsight.model.memory import NO_OBJECT_LOGIT, Entry, Memory, MemoryLayout
+from keepsight.model.memory import Entry, Memory, MemoryLayout
 from keepsight.model.models import ModelConfig
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NanoConfig
 from keepsight.model.nano_decoder import Decoded
-from keepsight.model.nano_zoom import (
-    SIDE,
-    Squares,
-    cut_out,
-    extent,
-    in_squares,
-    logits_cut_out,
-    put_back,
-    squares_round,
-)
 from keepsight.model.prompt_encoder import PADDING
 from keepsight.model.sam2 import Sam2, no_prompts
 from keepsight.model.sam2_config import Sam2Config
-from keepsight.model.video_predictor import ImageFeatures, Prediction, Prompts, seen_by
+from keepsight.model.video_predictor import ImageFeatures, Prediction, Prompts
 
 from .losses import loss_of, loss_of_reads, reached_iou
-from .prompting import draw
 
 
 class View(NamedTuple):
@@ -64,15 +53,12 @@ class Learner(Protocol):
     @property
     def network(self) -> nn.Module: ...
 
-    def encode(self, images: Tensor, *, tracked: bool) -> ImageFeatures:
-        """images (B, 3, H, W) float RGB in [0, 1]; tracked: whether anything of them will be remembered."""
+    def encode(self, images: Tensor) -> ImageFeatures:
+        """images (B, 3, H, W) float RGB in [0, 1]."""
         ...
 
-    def condition(
-        self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor, random: torch.Generator
-    ) -> Answer:
-        """Segment from prompts; `last` (N, H/2, W/2) logits is the mask to be corrected. What is drawn by
-        chance comes from `random`."""
+    def condition(self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor) -> Answer:
+        """Segment from prompts; `last` (N, H/2, W/2) logits is the mask to be corrected."""
         ...
 
     def propagate(self, view: View, memory: Memory, before: Tensor, truth: Tensor) -> Answer:
@@ -93,43 +79,14 @@ class NanoLearner:
         self.reads = reads
         self.layout = network.layout
 
-    def encode(self, images: Tensor, *, tracked: bool) -> ImageFeatures:
-        """Of what is not tracked only what is cut out is encoded, later."""
-        return self.network.encode_image(images) if tracked else ImageFeatures((), images=images)
+    def encode(self, images: Tensor) -> ImageFeatures:
+        return self.network.encode_image(images)
 
-    def condition(
-        self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor, random: torch.Generator
-    ) -> Answer:
-        nothing = torch.full_like(truth, NO_OBJECT_LOGIT)
+    def condition(self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor) -> Answer:
+        nothing = torch.full_like(truth, -10.0)
         last = nothing if last is None else last
-        if not view.features.levels:
-            return self.condition_closely(view, last, prompts, truth, random)
-        roughly = judged(self.network.seen_in(view.features, view.image_of, last, prompts), truth)
-        closely = self.condition_closely(view, last, prompts, truth, random)
-        return closely._replace(loss=(roughly.loss + closely.loss) / 2)
-
-    def condition_closely(
-        self, view: View, last: Tensor, prompts: Prompts, truth: Tensor, random: torch.Generator
-    ) -> Answer:
-        """Segment in squares that fit the truth more or less, twice: from the prompts, and with the mask that
-        came of them."""
-        network, images = self.network, view.features.images
-        assert images is not None, "there is what can be looked at closer"
-        frame, size = (images.shape[-2], images.shape[-1]), (truth.shape[-2], truth.shape[-1])
-        squares = shaken(squares_round(*extent(truth - 0.5, prompts, frame), frame), random)
-        features = ImageFeatures(
-            network.image_encoder(cut_out(seen_by(images, view.image_of), squares, frame, SIDE))
-        )
-        each_its_own = torch.arange(len(truth), device=truth.device)
-        shown = in_squares(prompts, squares, frame)
-        true = cut_out(truth.unsqueeze(1), squares, frame, SIDE // 2).squeeze(1)
-        before, losses = logits_cut_out(last, squares, frame, SIDE // 2), []
-        for _ in range(2):
-            found = network.seen_close(features, each_its_own, before, shown)
-            losses.append(judged(found, true).loss)
-            before = found.logits.detach()
-        whole = found._replace(logits=put_back(found.logits.detach(), squares, frame, size))
-        return judged(whole, truth)._replace(loss=torch.stack(losses).mean())
+        found = self.network.segment(view.features, view.image_of, last, prompts)
+        return judged(found, truth)
 
     def propagate(self, view: View, memory: Memory, before: Tensor, truth: Tensor) -> Answer:
         network, (features, image_of, previous) = self.network, view
@@ -144,17 +101,6 @@ class NanoLearner:
         prediction = self.network.with_pointer(view.features, view.image_of, decoded)
         hard = torch.full_like(view.image_of, prompted, dtype=torch.bool)
         return self.network.remember(view.features, view.image_of, prediction, hard)
-
-
-def shaken(squares: Squares, random: torch.Generator) -> Squares:
-    """Squares that fit less well, as those round a first mask do: up to a quarter off, two thirds to twice as
-    large."""
-    off, larger = (
-        draw(random, squares.side, len(squares.side), 2),
-        draw(random, squares.side, len(squares.side)),
-    )
-    centre = squares.centre + squares.side[:, None] * (off - 0.5) / 2
-    return Squares(centre, squares.side * (larger * 1.6 - 0.6).exp2())
 
 
 def judged(found: Decoded, truth: Tensor) -> Answer:
@@ -172,12 +118,10 @@ class Sam2Learner:
         self.network = network
         self.layout = network.layout
 
-    def encode(self, images: Tensor, *, tracked: bool) -> ImageFeatures:
+    def encode(self, images: Tensor) -> ImageFeatures:
         return self.network.encode_image(images)
 
-    def condition(
-        self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor, random: torch.Generator
-    ) -> Answer:
+    def condition(self, view: View, last: Tensor | None, prompts: Prompts, truth: Tensor) -> Answer:
         points = (prompts.labels != PADDING).sum(dim=1)
         given = prompts.has_mask & (points == 0)
         top = view.features.levels[-1][view.image_of]

@@ -11,8 +11,6 @@ Part = Literal["image", "prompts", "decoder", "memory"]
 HOMES: dict[str, Part] = {
     "image_encoder": "image",
     "prompt_encoder": "prompts",
-    "close_encoder": "prompts",
-    "close_decoder": "prompts",
     "mask_as_logits": "prompts",
     "decoder": "decoder",
     "mask_decoder": "decoder",

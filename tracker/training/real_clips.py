@@ -1,4 +1,4 @@
-"""Clips from labelled videos, and stills from photos: cropped, mirrored and coloured alike."""
+"""Clips from labelled videos: some frames in a row, cropped, mirrored and coloured alike."""
 
 from __future__ import annotations
 
@@ -13,19 +13,14 @@ TRIES = 100
 """Draws until a clip shows something, before it is said that there is nothing."""
 LONGEST_STRIDE = 4
 """Labelled frames from one frame of a clip to the next, at most."""
-UNTOUCHED = 0.75
-"""How often a still is a photo with nothing pasted on it."""
 SMALLEST_CROP = 0.6
 """The side of a crop in parts of the largest of its shape."""
 
 
 def draw_clip(library: Library, settings: ClipSettings, random: np.random.Generator) -> Clip:
-    """A clip from a labelled video, or one made from pictures, as often as their sets' weights say. Of one
-    frame it mostly is a photo as it was taken."""
+    """A clip from a labelled video, or one made from pictures, as often as their sets' weights say."""
     if library.real and (library.real == 1 or random.random() < library.real):
         return real_clip(library, settings, random)
-    if settings.frames == 1 and random.random() < UNTOUCHED:
-        return still(library, settings, random)
     return make_clip(library, settings, random)
 
 
@@ -42,22 +37,10 @@ def real_clip(library: Library, settings: ClipSettings, random: np.random.Genera
     raise ValueError(f"{sequence.images[0].parent}: {TRIES} draws from the labelled videos showed no object")
 
 
-def still(library: Library, settings: ClipSettings, random: np.random.Generator) -> Clip:
-    """A photo with some of its instances. Raises ValueError where none is found in any."""
-    for _ in range(TRIES):
-        image, instances, photo = library.photo(random)
-        usable = np.where(np.isin(instances, photo.instances), instances, 0).astype(np.uint8)
-        images, ids = alike([image], [usable], settings.size, random)
-        targets = visible_targets(ids[0], settings.objects, random)
-        if targets:
-            return Clip(np.stack(degrade(list(images), random)), ids, targets)
-    raise ValueError(f"{photo.image.parent}: {TRIES} draws from the photos showed no object")
-
-
 def draw_frames(length: int, count: int, random: np.random.Generator) -> list[int]:
     """`count` frames of a video of `length`, evenly apart, forwards or backwards; there and back again where
     it is too short."""
-    longest = min(LONGEST_STRIDE, (length - 1) // max(1, count - 1))
+    longest = min(LONGEST_STRIDE, (length - 1) // (count - 1))
     stride = int(random.integers(1, longest + 1)) if longest else 1
     span = min(length - 1, stride * (count - 1))
     start = int(random.integers(0, length - span))

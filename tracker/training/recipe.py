@@ -57,13 +57,12 @@ class Data(Strict):
 
 class Stage(Strict):
     """A stretch of training. `sizes` are (height, width) choices, one drawn per step: multiples of 32 for
-    Nano, one square for SAM 2; the model's usual ones if left out. `frames: 1` is stills, which teach
-    how prompts are answered: `parts` then says so."""
+    Nano, one square for SAM 2; the model's usual ones if left out."""
 
     steps: Annotated[int, Field(gt=0)]
     sizes: tuple[tuple[int, int], ...] = ()
     clips: Annotated[int, Field(gt=0)]
-    frames: Annotated[int, Field(ge=1)]
+    frames: Annotated[int, Field(ge=2)]
     objects: Annotated[int, Field(gt=0)] = 3
 
 
@@ -133,9 +132,6 @@ class Recipe(Strict):
                 raise ValueError(f"sizes: {self.model} takes one square size, the same in all stages")
             if any(side < 1 or side % NANO_STEP for side in size):
                 raise ValueError(f"sizes: {size} are not multiples of {NANO_STEP}")
-        taught = ("image", "prompts", "decoder") if isinstance(configuration, Sam2Config) else ("prompts",)
-        if any(stage.frames == 1 for stage in self.stages) and not set() < set(self.parts) <= set(taught):
-            raise ValueError(f"parts: of what stills teach (frames: 1), name some: {', '.join(taught)}")
         return self
 
     @property

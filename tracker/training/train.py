@@ -143,14 +143,10 @@ def update(run: Run, recipe: Recipe) -> None:
 
 
 def share_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Average the gradients over all processes. What none of them reached is left as it is."""
+    """Average the gradients over all processes, in one message."""
     if not dist.is_initialized():
         return
     parameters = list(parameters)
-    reached = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
-    reached = reached.to(parameters[0].device)
-    dist.all_reduce(reached)
-    parameters = [p for p, processes in zip(parameters, reached.tolist(), strict=True) if processes]
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)

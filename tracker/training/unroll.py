@@ -35,9 +35,6 @@ class Outcome(NamedTuple):
 def unroll(learner: Learner, batch: Batch, recipe: Recipe, random: torch.Generator) -> Outcome:
     views = views_of(learner, batch)
     losses, answer, prompted = prompted_frame(learner, views[0], batch.targets[:, 0], recipe, random)
-    if len(views) == 1:
-        reached = mean_iou(prompted, batch.targets[:, 0])
-        return Outcome(torch.stack(losses).mean(), reached, reached)
     entries = [learner.remember(views[0], answer, prompted=True)]
     logits, found = answer.logits, prompted
     for t in range(1, len(views)):
@@ -55,15 +52,9 @@ def unroll(learner: Learner, batch: Batch, recipe: Recipe, random: torch.Generat
 def views_of(learner: Learner, batch: Batch) -> list[View]:
     """The frames of B clips, all encoded in one batch."""
     b, t = batch.images.shape[:2]
-    every = learner.encode(batch.images.flatten(0, 1).float() / 255, tracked=t > 1)
-    if t == 1:
-        return [View(every, batch.clip_of)]
+    every = learner.encode(batch.images.flatten(0, 1).float() / 255)
     levels = [level.view(b, t, *level.shape[1:]) for level in every.levels]
-    images = None if every.images is None else every.images.view(b, t, *every.images.shape[1:])
-    frames = [
-        ImageFeatures(tuple(level[:, i] for level in levels), images=None if images is None else images[:, i])
-        for i in range(t)
-    ]
+    frames = [ImageFeatures(tuple(level[:, i] for level in levels)) for i in range(t)]
     return [View(now, batch.clip_of, before) for now, before in zip(frames, [None, *frames], strict=False)]
 
 
@@ -72,13 +63,13 @@ def prompted_frame(
 ) -> tuple[list[Tensor], Answer, Tensor]:
     """Losses, the answer to be remembered, and the logits found in frame 0."""
     prompts = draw_prompts(truth, recipe.prompts, random)
-    answer = learner.condition(view, None, prompts, truth, random)
+    answer = learner.condition(view, None, prompts, truth)
     losses = [answer.loss]
     if torch.rand((), generator=random) < recipe.prompts.corrected:
         clicks = corrections(truth, answer.logits.detach(), random)
         found = answer.logits.detach()
         last = torch.where(prompts.has_mask[:, None, None], rough(truth, random), found)
-        answer = learner.condition(view, last, clicks, truth, random)
+        answer = learner.condition(view, last, clicks, truth)
         losses.append(answer.loss)
     true = truth * 20 - 10
     use_truth = prompts.has_mask | (draw(random, truth, len(truth)) < recipe.prompts.remembered_truth)
