@@ -49,7 +49,7 @@ PROMPT_MAPS = 6
 """Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
 given."""
 LOOKS = 2
-"""How often a prompted object is looked at again, closer."""
+"""How often an object that is shown by a box is looked at again, closer."""
 TOGETHER = 4
 """Objects that are decoded in one batch, at most, on a CPU: what they need stays in its cache."""
 
@@ -134,19 +134,27 @@ class Nano(nn.Module):
         return Prediction(*found, self.object_pointer(features.levels[2], image_of, found.logits))
 
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
-        """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits: first in the whole
-        frame, then, where there are images to look at again, closer and closer."""
+        """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits: in the whole frame
+        and, where a box says how large the object is and there are images to look at again, closer."""
         found = self.decode(features, image_of, self.shown(features, image_of, last, prompts))
-        if features.images is None:
+        if features.images is None or holds_everywhere((prompts.labels < 2).flatten()):
             return found
-        frame = (features.images.shape[-2], features.images.shape[-1])
-        squares = squares_shown(found.logits, prompts, frame, whole_frame(last, frame))
-        squares = squares_shown(last, prompts, frame, squares)
-        for look in range(LOOKS):
-            if look:
-                squares = squares_shown(found.logits, prompts, frame, squares)
-            found = self.seen_closer(features.images, image_of, squares, (last, found.logits), prompts)
-        return found
+        rows = (prompts.labels >= 2).any(1).nonzero().squeeze(1)
+        boxed = Prompts(*(field[rows] for field in prompts))
+        closer = self.looked_closer(features.images, image_of[rows], last[rows], boxed, found.logits[rows])
+        return Decoded(*(a.index_copy(0, rows, b) for a, b in zip(found, closer, strict=True)))
+
+    def looked_closer(
+        self, images: Tensor, image_of: Tensor, last: Tensor, prompts: Prompts, found: Tensor
+    ) -> Decoded:
+        """`LOOKS` looks, each round what the one before has found, the first round the boxes."""
+        frame = (images.shape[-2], images.shape[-1])
+        squares = squares_shown(last, prompts, frame, whole_frame(last, frame))
+        closer = self.seen_closer(images, image_of, squares, (last, found), prompts)
+        for _ in range(LOOKS - 1):
+            squares = squares_shown(closer.logits, prompts, frame, squares)
+            closer = self.seen_closer(images, image_of, squares, (last, closer.logits), prompts)
+        return closer
 
     def seen_closer(
         self, images: Tensor, image_of: Tensor, squares: Squares, masks: Sequence[Tensor], prompts: Prompts
