@@ -40,7 +40,6 @@ from .nano_zoom import (
     logits_cut_out,
     put_back,
     squares_shown,
-    whole_frame,
 )
 from .object_by_object import Each
 from .video_predictor import ImageFeatures, Prediction, Prompts, seen_by
@@ -149,10 +148,11 @@ class Nano(nn.Module):
     ) -> Decoded:
         """`LOOKS` looks, each round what the one before has found, the first round the boxes."""
         frame = (images.shape[-2], images.shape[-1])
-        squares = squares_shown(last, prompts, frame, whole_frame(last, frame))
-        closer = self.seen_closer(images, image_of, squares, (last, found), prompts)
+        closer = self.seen_closer(
+            images, image_of, squares_shown(last, prompts, frame), (last, found), prompts
+        )
         for _ in range(LOOKS - 1):
-            squares = squares_shown(closer.logits, prompts, frame, squares)
+            squares = squares_shown(closer.logits, prompts, frame)
             closer = self.seen_closer(images, image_of, squares, (last, closer.logits), prompts)
         return closer
 

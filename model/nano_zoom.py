@@ -36,25 +36,9 @@ class Squares(NamedTuple):
     side: Tensor
 
 
-def squares_shown(last: Tensor, prompts: Prompts, frame: tuple[int, int], otherwise: Squares) -> Squares:
-    """Round the box, and the mask to be corrected, logits (N, h, w), with the points it lacks; `otherwise`
-    where there is neither."""
-    there = (prompts.labels >= 2).any(1) | (last > 0).flatten(1).any(1)
-    found = squares_round(*extent(last, prompts, frame), frame)
-    return Squares(
-        torch.where(there[:, None], found.centre, otherwise.centre),
-        torch.where(there, found.side, otherwise.side),
-    )
-
-
-def whole_frame(like: Tensor, frame: tuple[int, int]) -> Squares:
-    """The smallest square that holds the frame, for each row of `like`."""
-    centre = torch.tensor((frame[1] / 2, frame[0] / 2), device=like.device).expand(len(like), 2)
-    return Squares(centre, torch.full_like(centre[:, 0], float(max(frame))))
-
-
-def squares_round(low: Tensor, high: Tensor, frame: tuple[int, int]) -> Squares:
-    """Round boxes with these corners (N, 2)."""
+def squares_shown(last: Tensor, prompts: Prompts, frame: tuple[int, int]) -> Squares:
+    """Round boxes, masks, logits (N, h, w), and the points that these lack, whatever there is of them."""
+    low, high = extent(last, prompts, frame)
     side = (MARGIN * (high - low).amax(1)).clamp(SMALLEST, LARGEST * max(frame))
     return Squares((low + high) / 2, side)
 

@@ -15,7 +15,6 @@ from keepsight.model.nano_zoom import (
     logits_cut_out,
     put_back,
     squares_shown,
-    whole_frame,
 )
 from keepsight.model.video_predictor import Prompts
 
@@ -47,7 +46,7 @@ def square(x: float, y: float, side: float) -> Squares:
 
 def squares_of(mask: Tensor, prompts: Prompts) -> tuple[list[float], float]:
     """Centre and side of the one square."""
-    found = squares_shown(mask, prompts, FRAME, whole_frame(mask, FRAME))
+    found = squares_shown(mask, prompts, FRAME)
     return found.centre[0].tolist(), found.side.item()
 
 
@@ -59,10 +58,6 @@ def test_a_box_is_in_the_middle_of_its_square() -> None:
 
     assert centre == pytest.approx([80, 50])
     assert side == pytest.approx(80 * MARGIN)
-
-
-def test_where_nothing_is_shown_the_square_is_the_one_for_that() -> None:
-    assert squares_of(NOTHING, shown([(40, 20)], [1])) == ([120, 80], 240)
 
 
 def test_a_correction_is_looked_at_round_the_mask_and_what_it_lacks() -> None:
@@ -110,7 +105,7 @@ def test_beyond_its_square_and_the_frame_there_is_nothing() -> None:
 
 
 def test_a_mask_reaches_the_edge_of_the_frame_as_surely_as_its_middle() -> None:
-    mask = put_back(torch.full((1, 64, 64), 1.5), whole_frame(NOTHING, FRAME), FRAME, MASK)
+    mask = put_back(torch.full((1, 64, 64), 1.5), square(120, 80, 240), FRAME, MASK)
 
     torch.testing.assert_close(mask, torch.full((1, *MASK), 1.5))
 
