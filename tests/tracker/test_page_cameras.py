@@ -10,8 +10,8 @@ from aiohttp import ClientSession
 
 from keepsight.streams.sinks.clips import ClipsSink
 from tests.peers.browser import Chromium, needs_chromium
+from tests.tracker.shown_page import faults
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, deployment, running
-from tests.tracker.test_page import faults
 
 SMALL = {"source": SCENE.replace("fps=50", "fps=10")}
 TILES = "[...document.querySelectorAll('.tile strong')].map((one) => one.textContent).join()"

@@ -13,8 +13,8 @@ import yaml
 from keepsight.tracker.changes import Changes
 from keepsight.tracker.config import read_deployment
 from tests.peers.browser import Chromium, needs_chromium
+from tests.tracker.shown_page import place
 from tests.tracker.test_fleet import PAGE, SCENE, Running, running
-from tests.tracker.test_page import place
 
 pytestmark = needs_chromium
 
