@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -85,6 +86,22 @@ class SourceListener(Protocol):
     def hear_of_source(self, status: SourceStatus) -> None:
         """Called on the event loop at each change of state or reason. Never waits."""
         ...
+
+
+@runtime_checkable
+class StopListener(Protocol):
+    """A sink that also tells whether a run came to its end or was stopped before."""
+
+    def hear_of_stop(self) -> None:
+        """Called on the event loop, before the sink is left. Never waits."""
+        ...
+
+
+def ending(error: BaseException | None, stopped: bool) -> str:
+    """How a run ended, in a word, from what a sink is left with and whether it heard of a stop."""
+    if stopped or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
+        return "interrupted"
+    return "failed" if error else "finished"
 
 
 @runtime_checkable

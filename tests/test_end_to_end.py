@@ -188,6 +188,8 @@ async def test_a_camera_is_tracked_to_a_broker(
     assert events[-1] == "end"
     frame = next(message.json for message in messages if message.topic.endswith("/frames"))
     assert [track["object_id"] for track in frame["tracks"]] == [1]
+    status = [message.json for message in messages if message.topic.endswith("/status")][-1]
+    assert (status["state"], status["reason"]) == ("stopped", "interrupted")
     assert ended.code == 130
     assert ended.seconds < STOP_SECONDS
     assert frames_of(tmp_path / "x.mkv") > 0

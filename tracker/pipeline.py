@@ -23,6 +23,7 @@ from keepsight.streams.types import Command, Event, Frame, Result, Switch
 
 from .endings import closing, ended
 from .looking_ahead import Due, one_ahead
+from .outlet import Outlet
 from .prompts import Cue, check_masks, due
 from .rules import Rulebook
 from .summary import Meter, Summary
@@ -36,10 +37,6 @@ T = TypeVar("T")
 
 READ_AHEAD = 2
 """Frames of a file that may wait for the model."""
-WAITING_RESULTS = 4
-"""Results of a file that may wait for one sink."""
-MERGED = 1000
-"""Events and answers to commands, of each the newest, that a live sink which falls behind still gets."""
 STEP_GRACE = 0.4
 """Seconds the step in progress may still take once a stop is asked for."""
 DRAIN_GRACE = 0.8
@@ -235,63 +232,6 @@ async def unless(stop: asyncio.Event, work: Awaitable[T], grace: float = 0.0) ->
         working.cancel()
 
 
-class Outlet:
-    """A sink, the mailbox before it, and what became of it."""
-
-    def __init__(self, sink: Sink, live: bool, meter: Meter) -> None:
-        self.url = sink.url
-        self.fault: str | None = None
-        self._sink = sink
-        self._meter = meter
-        self._mailbox: Mailbox[Result] = Mailbox(live=live, capacity=WAITING_RESULTS, merge=merge)
-        self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def open(self, tasks: asyncio.TaskGroup) -> None:
-        """Begin to write, in a task of its own. Raises SinkError where the sink cannot be opened."""
-        tasks.create_task(self._write_all())
-        await asyncio.shield(self._opened)  # who waits may be cancelled while the sink still opens
-
-    async def put(self, result: Result) -> None:
-        await self._mailbox.put(result)
-
-    def close(self) -> None:
-        """Nothing more comes: what waits is written, then the output is finished."""
-        self._mailbox.close()
-
-    async def _write_all(self) -> None:
-        """Whatever goes wrong in a sink ends this sink alone."""
-        try:
-            async with self._sink:
-                self._opened.set_result(None)
-                async for result in self._mailbox:
-                    started = time.perf_counter()
-                    await self._sink.write(result)
-                    self._meter.record_sink(time.perf_counter() - started)
-        except Exception as error:
-            self._fail(error)
-        finally:
-            self._mailbox.close()
-
-    def _fail(self, error: Exception) -> None:
-        if not self._opened.done():
-            self._opened.set_exception(error)
-            return
-        known = isinstance(error, SinkError)
-        self.fault = str(error) if known else f"{self.url}: {type(error).__name__}: {error}"
-        log.error("sink left out", sink=self.url, reason=self.fault, exc_info=None if known else error)
-
-
-def merge(unread: Result, newer: Result) -> Result:
-    """The newer result with the events and answers of the one it replaces: those must arrive. What was not
-    told yet is not told by its closing."""
-    return replace(
-        unread if newer.closing else newer,
-        events=(unread.events + newer.events)[-MERGED:],
-        applied=(unread.applied + newer.applied)[-MERGED:],
-        refusals=(unread.refusals + newer.refusals)[-MERGED:],
-    )
-
-
 async def run(
     stream: Stream,
     start: Callable[[], Awaitable[Session]],
@@ -317,7 +257,7 @@ async def run(
     outlets = [Outlet(sink, stream.source.live, meter) for sink in stream.sinks]
     try:
         async with _patience(stop), asyncio.TaskGroup() as tasks:
-            error = await _deliver(_opening(stream, outlets, begin, stop, tasks), outlets, note)
+            error = await _deliver(_opening(stream, outlets, begin, stop, tasks), outlets, note, stop)
     except TimeoutError:
         log.warning("stopped before every output was finished", stream=stream.name)
     unread = isinstance(error, SourceError) and meter.frames == 0 and not stream.source.live
@@ -352,7 +292,10 @@ async def _opening(
 
 
 async def _deliver(
-    coming: AsyncGenerator[Result], outlets: Sequence[Outlet], note: Callable[[Result], None]
+    coming: AsyncGenerator[Result],
+    outlets: Sequence[Outlet],
+    note: Callable[[Result], None],
+    stop: asyncio.Event,
 ) -> Exception | None:
     """Note every result and hand it on, as long as there is an outlet; what ended them too early."""
     try:
@@ -365,7 +308,7 @@ async def _deliver(
         return error
     finally:
         for outlet in outlets:
-            outlet.close()
+            outlet.close(stopped=stop.is_set())
     return None
 
 

@@ -14,6 +14,7 @@ from typing import Self
 import aiomqtt
 import structlog
 
+from ..base import ending
 from ..node_messages import CameraInfo, NodeInfo
 from ..retry import OUTPUTS, Backoff
 from ..threads import Worker
@@ -70,6 +71,7 @@ class MqttSink:
         self._owner: asyncio.Task[None] | None = None
         self._away = False
         self._said_dropped = False
+        self._stopped = False
 
     @property
     def url(self) -> str:
@@ -111,7 +113,7 @@ class MqttSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._requests.refuse_open("the run ended before it was carried out")
-        self._publisher.ending = _ending(error)
+        self._publisher.ending = ending(error, self._stopped)
         self._closing.set()
         self._news.set()
         try:
@@ -136,6 +138,9 @@ class MqttSink:
             self._said_dropped = True
             log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
         self._news.set()
+
+    def hear_of_stop(self) -> None:
+        self._stopped = True
 
     def hear_of_source(self, status: SourceStatus) -> None:
         """What is said of the source is in the status, at once."""
@@ -234,17 +239,6 @@ class MqttSink:
                 yield client
             finally:
                 self._retained.disconnected()
-
-
-def _ending(error: BaseException | None) -> str:
-    """Why the run ended, in a word for the status."""
-    match error:
-        case None:
-            return "finished"
-        case asyncio.CancelledError() | KeyboardInterrupt() | GeneratorExit():
-            return "interrupted"
-        case _:
-            return "failed"
 
 
 def _first_reason(group: BaseExceptionGroup[BaseException]) -> str:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from ..base import Recordings
+from ..base import Recordings, ending
 from ..encoder import SharedEncoder
 from ..types import Command, Result, SourceStatus
 from .camera import Camera
@@ -26,6 +26,7 @@ class WebSink:
         self._camera = Camera(encoder.camera, server.worker, server.news.tell)
         self._exits = AsyncExitStack()
         self._entered = asyncio.Event()
+        self._stopped = False
 
     @property
     def url(self) -> str:
@@ -48,9 +49,11 @@ class WebSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        interrupted = isinstance(error, asyncio.CancelledError)
-        self._camera.end("interrupted" if interrupted else "failed" if error else "finished")
+        self._camera.end(ending(error, self._stopped))
         await self._exits.aclose()
+
+    def hear_of_stop(self) -> None:
+        self._stopped = True
 
     async def write(self, result: Result) -> None:
         """Raises nothing. Waits where the result is encoded for viewers over WebRTC."""

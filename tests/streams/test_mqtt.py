@@ -82,6 +82,15 @@ async def test_events_have_qos_1_and_frames_qos_0_and_neither_is_kept(tmp_path: 
 
 
 @needs_mosquitto
+async def test_a_run_that_was_stopped_is_not_called_finished(tmp_path: Path) -> None:
+    async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{CAMERA}/status") as subscriber:
+        async with mqtt_sink(broker.port) as sink:
+            await subscriber.until("/status")
+            sink.hear_of_stop()
+        assert (await subscriber.until("/status", "stopped"))[-1].json["reason"] == "interrupted"
+
+
+@needs_mosquitto
 async def test_a_node_is_online_as_long_as_one_of_its_cameras_is(tmp_path: Path) -> None:
     async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "+/+/availability") as subscriber:
         async with mqtt_sink(broker.port) as staying:

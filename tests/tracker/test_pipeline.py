@@ -14,7 +14,8 @@ import pytest
 from keepsight.streams.base import Sink, SinkError, SourceError
 from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
 from keepsight.tracker.looking_ahead import Due
-from keepsight.tracker.pipeline import Report, Stream, merge, results, run
+from keepsight.tracker.outlet import merge
+from keepsight.tracker.pipeline import Report, Stream, results, run
 from keepsight.tracker.prompts import Cue
 from keepsight.tracker.summary import Meter
 from tests.fakes import CollectingSink, FakeSource, make_frames
@@ -324,6 +325,27 @@ async def test_a_stop_ends_a_live_run_and_finishes_its_sinks() -> None:
     assert sink.finished
     assert not source.is_open
     assert report.exit_code == 0
+
+
+class TellingSink(CollectingSink):
+    """Notes whether it is told of a stop."""
+
+    stopped = False
+
+    def hear_of_stop(self) -> None:
+        assert not self.finished
+        self.stopped = True
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+async def test_a_sink_that_wants_to_know_hears_whether_the_run_was_stopped(stopped: bool) -> None:
+    sink, stop = TellingSink(), asyncio.Event()
+    running = asyncio.create_task(watch(FakeSource(make_frames(3), hangs=stopped), sink, stop=stop))
+    if stopped:
+        await until(lambda: bool(sink.results))
+        stop.set()
+    await running
+    assert sink.stopped == stopped
 
 
 async def test_a_stop_while_a_sink_opens_is_not_its_fault() -> None:
