@@ -48,7 +48,9 @@ PROMPT_MAPS = 6
 """Maps a prompt is drawn as: mask, points on, points off, inside the box, the mask to be corrected, anything
 given."""
 LOOKS = 2
-"""How often an object that is shown by a box is looked at again, closer."""
+"""How often an object that is shown is looked at again, closer."""
+CLEARLY = 0.1
+"""How much higher the predicted IoU of a closer look is than that of the whole frame where it is taken."""
 TOGETHER = 4
 """Objects that are decoded in one batch, at most, on a CPU: what they need stays in its cache."""
 
@@ -134,23 +136,35 @@ class Nano(nn.Module):
 
     def segment(self, features: ImageFeatures, image_of: Tensor, last: Tensor, prompts: Prompts) -> Decoded:
         """Segment from prompts and the mask to be corrected, `last` (N, H/2, W/2) logits: in the whole frame
-        and, where a box says how large the object is and there are images to look at again, closer."""
+        and, where something says where the object is and there are images to look at again, closer.
+
+        What a closer look shows is taken where a box says how large the object is, and where the network
+        thinks it `CLEARLY` better: from a click alone it may be a part of what the whole frame shows.
+        """
         found = self.decode(features, image_of, self.shown(features, image_of, last, prompts))
-        if features.images is None or holds_everywhere((prompts.labels < 2).flatten()):
+        located = (prompts.labels >= 1).any(1) | ((last > 0).flatten(1).any(1) & (prompts.labels == 0).any(1))
+        if features.images is None or holds_everywhere(~located):
             return found
-        rows = (prompts.labels >= 2).any(1).nonzero().squeeze(1)
-        boxed = Prompts(*(field[rows] for field in prompts))
-        closer = self.looked_closer(features.images, image_of[rows], last[rows], boxed, found.logits[rows])
-        return Decoded(*(a.index_copy(0, rows, b) for a, b in zip(found, closer, strict=True)))
+        rows = located.nonzero().squeeze(1)
+        told = Prompts(*(field[rows] for field in prompts))
+        rough = Decoded(*(field[rows] for field in found))
+        closer = self.looked_closer(features.images, image_of[rows], last[rows], told, rough.logits)
+        better = (told.labels >= 2).any(1) | (closer.iou > rough.iou + CLEARLY)
+        chosen = (
+            torch.where(better.view(-1, *[1] * (a.ndim - 1)), b, a)
+            for a, b in zip(rough, closer, strict=True)
+        )
+        return Decoded(*(a.index_copy(0, rows, b) for a, b in zip(found, chosen, strict=True)))
 
     def looked_closer(
         self, images: Tensor, image_of: Tensor, last: Tensor, prompts: Prompts, found: Tensor
     ) -> Decoded:
-        """`LOOKS` looks, each round what the one before has found, the first round the boxes."""
+        """`LOOKS` looks, each round what the one before has found; the first round the boxes or, without one,
+        round what was `found` in the whole frame."""
         frame = (images.shape[-2], images.shape[-1])
-        closer = self.seen_closer(
-            images, image_of, squares_shown(last, prompts, frame), (last, found), prompts
-        )
+        boxed = (prompts.labels >= 2).any(1)[:, None, None]
+        squares = squares_shown(torch.where(boxed, last, found), prompts, frame)
+        closer = self.seen_closer(images, image_of, squares, (last, found), prompts)
         for _ in range(LOOKS - 1):
             squares = squares_shown(closer.logits, prompts, frame)
             closer = self.seen_closer(images, image_of, squares, (last, closer.logits), prompts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -9,9 +10,11 @@ import torch
 from torch import Tensor
 
 from keepsight.model.memory import Memory, empty, rows, write_conditioning, write_recent
-from keepsight.model.nano import Nano, draw
+from keepsight.model.nano import CLEARLY, Nano, draw
 from keepsight.model.nano_config import NANO
+from keepsight.model.nano_decoder import Decoded, Evidence
 from keepsight.model.nano_memory import NOTHING_ALIKE, LocalRead
+from keepsight.model.nano_zoom import Squares
 from keepsight.model.video_predictor import ImageFeatures, Prompts
 
 CLOSE = {"rtol": 1e-4, "atol": 1e-4}
@@ -193,13 +196,12 @@ def test_a_box_begins_anew_whatever_is_remembered(model: Nano) -> None:
 
 
 def test_what_is_in_a_box_is_looked_at_again_in_its_own_image(model: Nano) -> None:
-    """Five objects in two images, each as it is alone; of a click, and without the images, there is one
-    look."""
+    """Five objects in two images, each as it is alone; without the images there is one look."""
     images = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(5))
     both, where = model.encode_image(images), torch.tensor([1, 0, 1, 1, 0])
     prompts = nothing(5)._replace(
         points=torch.rand(5, 2, 2, generator=torch.Generator().manual_seed(1)).sort(dim=1).values,
-        labels=torch.tensor([[2, 3], [1, 0], [2, 3], [2, 3], [2, 3]]),
+        labels=torch.tensor([[2, 3], [-1, -1], [2, 3], [2, 3], [2, 3]]),
     )
     last = torch.full((5, SIZE[0] // 2, SIZE[1] // 2), -10.0)
 
@@ -214,6 +216,44 @@ def test_what_is_in_a_box_is_looked_at_again_in_its_own_image(model: Nano) -> No
         )
     same = [torch.equal(one, other) for one, other in zip(together.logits, roughly.logits, strict=True)]
     assert same == [False, True, False, False, False]
+
+
+@pytest.mark.parametrize(("lead", "taken"), [(CLEARLY / 2, False), (CLEARLY * 2, True)])
+def test_of_a_click_the_closer_look_is_taken_where_it_is_clearly_better(lead: float, taken: bool) -> None:
+    """A box says how large the object is, and a click does not: there the network must be sure."""
+    features = features_of(looking := Looking(lead), 1)
+    prompts = nothing(3)._replace(
+        points=torch.tensor([[[0.4, 0.5], [0.0, 0.0]], [[0.2, 0.2], [0.6, 0.8]], [[0.4, 0.5], [0.0, 0.0]]]),
+        labels=torch.tensor([[1, -1], [2, 3], [0, -1]]),
+    )
+    last = torch.full((3, SIZE[0] // 2, SIZE[1] // 2), -10.0)
+
+    found = looking.segment(features, image_of(3), last, prompts)
+
+    assert looking.asked == [2, 2], "of a click beside the object alone nobody knows where to look"
+    assert [bool((logits == 3).all()) for logits in found.logits] == [taken, True, False]
+
+
+class Looking(Nano):
+    """What it sees closer is 3 everywhere, and thought better than what it saw in the frame by `lead`."""
+
+    def __init__(self, lead: float) -> None:
+        torch.manual_seed(0)
+        super().__init__(NANO)
+        self.eval().requires_grad_(False)
+        self.lead = lead
+        self.asked: list[int] = []
+
+    def decode(self, features: ImageFeatures, image_of: Tensor, evidence: Evidence) -> Decoded:
+        found = super().decode(features, image_of, evidence)
+        return found._replace(iou=torch.full_like(found.iou, 0.5))
+
+    def seen_closer(
+        self, images: Tensor, image_of: Tensor, squares: Squares, masks: Sequence[Tensor], prompts: Prompts
+    ) -> Decoded:
+        self.asked.append(len(image_of))
+        sure = torch.full((len(image_of),), 0.5 + self.lead)
+        return Decoded(torch.full_like(masks[0], 3.0), sure, torch.ones_like(sure))
 
 
 def test_what_was_encoded_does_not_change_with_the_room_it_came_in(model: Nano) -> None:
