@@ -30,7 +30,7 @@ from .image import EncodedImage
 from .image_batches import encode_pictures
 from .offline import OfflineTracker, open_offline
 from .pipeline import results
-from .prompts import Cue
+from .prompts import Cue, first_free_id
 from .session import TrackerSession
 from .settings import TrackerSettings
 from .step import DEFAULTS
@@ -105,7 +105,8 @@ class Tracker:
 
             async def start(frame: Frame) -> TrackerSession:
                 await threads.share_cores()
-                return TrackerSession(threads, self.model, self.max_objects, self.settings)
+                first_id = first_free_id(cues)
+                return TrackerSession(threads, self.model, self.max_objects, self.settings, first_id=first_id)
 
             async with aclosing(results(source_of(footage), start, cues)) as coming:
                 async for result in coming:

@@ -14,7 +14,15 @@ from keepsight.streams.web.words import ChangedMessage
 from .config import Engine, RunConfig, Stream, parse_deployment, read_yaml
 from .config_file import written
 from .fleet import Fleet
-from .remote import check_outputs, check_remote, outputs_of, put_over, refuse_variables
+from .remote import (
+    check_covers,
+    check_outputs,
+    check_remote,
+    check_removed,
+    outputs_of,
+    put_over,
+    refuse_variables,
+)
 from .rules import Rules
 from .validation import ConfigError
 
@@ -46,6 +54,7 @@ class Changes:
             content = with_streams(content)
             if name in content["streams"]:
                 raise ConfigError(f"{name}: there is a stream of this name")
+            check_covers(name, stream, content["streams"])
             added = {"output": page_of(content), **stream}
             return content | {"streams": content["streams"] | {name: added}}
 
@@ -59,6 +68,7 @@ class Changes:
             check_outputs(outputs_of(stream), used_by(content))
             content = with_streams(content)
             replaced = put_over(name, stream_of(content, name), stream)
+            check_covers(name, replaced, content["streams"])
             return content | {"streams": content["streams"] | {name: replaced}}
 
         check_remote(name, stream)
@@ -67,7 +77,7 @@ class Changes:
     async def remove(self, name: str) -> ChangedMessage:
         def edit(content: Content) -> Content:
             content = with_streams(content)
-            stream_of(content, name)
+            check_removed(name, stream_of(content, name))
             left = {other: stream for other, stream in content["streams"].items() if other != name}
             if not any(pages_of(stream) for stream in left.values()):
                 raise ConfigError(f"{name}: is the last camera of this page, which would close")

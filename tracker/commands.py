@@ -26,6 +26,10 @@ MAX_PENDING = 1024
 MOST_AHEAD = 600
 """How many frames ahead a command may name one, 20 s at 30 frames/s: beyond that it means another run's."""
 
+MOST_CHOSEN = 2**15
+"""The highest id that who commands over a network may choose for a new object: half of those that a PNG of
+masks can hold, since the ids given to later objects go on from it."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
@@ -130,6 +134,8 @@ def _begin(plan: Plan, prompt: Prompt, frame: Frame) -> Plan:
     object_id = plan.next_id if prompt.object_id is None else prompt.object_id
     if object_id < 1:
         raise ValueError(f"object id {object_id}: ids count from 1 (0 is the background)")
+    if prompt.request and prompt.object_id is not None and prompt.object_id > MOST_CHOSEN:
+        raise ValueError(f"object id {object_id}: choose one of at most {MOST_CHOSEN}, or none")
     if not shows_an_object(prompt):
         raise ValueError("a new object needs a box, a mask or a point that is on it")
     if None not in plan.slots:

@@ -69,15 +69,16 @@ class FindingSession(Around):
         self._next = -math.inf
         self._mine: dict[int, Finding] = {}
         self._tracks: tuple[Track, ...] = ()
+        self._seen = -math.inf
         self._news: tuple[Prompt, ...] = ()
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         own: tuple[Command, ...] = ()
         if self._is_on():
-            gone = given_up(self._tracks, self._mine, frame.time, POLICY)
-            own = (*(Forget(number, TOKEN) for number in gone), *self._news)
+            gone = given_up(self._tracks, self._mine, self._seen, POLICY)
+            own = (*self._news, *(Forget(number, TOKEN) for number in gone))  # forgetting ends going back
         result = await self._session.step(frame, (*commands, *own))
-        self._tracks, self._mine = result.tracks, noted(self._mine, result)
+        self._tracks, self._mine, self._seen = result.tracks, noted(self._mine, result), frame.time
         self._news = await self._found(frame) if self._is_on() and frame.time >= self._next else ()
         return result
 

@@ -33,6 +33,10 @@ SAME_STRUCTURE = 0.85
 """Where image and background go up and down together like this (correlation), the same thing is seen."""
 IMPROVEMENT = 0.8
 """To how much of itself the difference from the background must fall for a shift to be one."""
+ALIKE = 0.05
+"""Pictures that differ by less (mean of grey values, 0 to 255) are the same: noise tells of no shift."""
+SURE = 0.05
+"""How much of two pictures must agree on a shift (0 to 1)."""
 RECENT_SECONDS = 3.0
 """A thing must have got somewhere within such a time: one that has stopped moves no more."""
 GROWTH = 2.5
@@ -154,13 +158,32 @@ def _shift(background: Image, image: Image, most: float) -> tuple[float, float] 
     than half a pixel or taking it out does not help; None where it is more than a shake."""
     reference, grey = _soft(background), _soft(image)
     size = grey.shape[1], grey.shape[0]
-    (x, y), _ = cv2.phaseCorrelate(reference, grey, cv2.createHanningWindow(size, cv2.CV_32F))
-    if math.hypot(x, y) < 0.5:
+    apart = cv2.absdiff(grey, reference).mean()
+    if apart < ALIKE:
         return 0.0, 0.0
-    helped = cv2.absdiff(_shifted(grey, (-x, -y)), reference).mean()
-    if helped > IMPROVEMENT * cv2.absdiff(grey, reference).mean():
+    window = cv2.createHanningWindow(size, cv2.CV_32F)
+    (x, y), agreed = cv2.phaseCorrelate(
+        reference.copy(), grey.copy(), window
+    )  # it may write into what it is given
+    if agreed < SURE or math.hypot(x, y) < 0.5:
+        return 0.0, 0.0
+    if _unexplained(reference, grey, (x, y)) > IMPROVEMENT * apart:
         return 0.0, 0.0
     return None if math.hypot(x, y) > most * size[0] else (x, y)
+
+
+def _unexplained(
+    reference: NDArray[np.float32], grey: NDArray[np.float32], shift: tuple[float, float]
+) -> float:
+    """How much of a picture (h, w) differs from the reference once its shift is taken out: what then lies
+    beside the reference counts by how much it stands out. A thing before black is not explained by a shift
+    that takes it out of the picture."""
+    x, y = shift
+    everywhere = np.ones_like(grey)
+    inside, stays = (_shifted(everywhere, by, cv2.BORDER_CONSTANT) > 0.5 for by in ((-x, -y), (x, y)))
+    within = cv2.absdiff(_shifted(grey, (-x, -y)), reference)[inside].sum()
+    beside = np.abs(grey - np.median(grey))[~stays].sum()
+    return float(within + beside) / grey.size
 
 
 def _soft(image: Image) -> NDArray[np.float32]:
@@ -169,11 +192,13 @@ def _soft(image: Image) -> NDArray[np.float32]:
     return np.asarray(cv2.GaussianBlur(grey, (0, 0), 1.5), np.float32)
 
 
-def _shifted(image: NDArray[Any], by: tuple[float, float]) -> NDArray[Any]:
-    """An image (h, w) or (h, w, 3) moved by (x, y) pixels, its border repeated."""
+def _shifted(
+    image: NDArray[Any], by: tuple[float, float], border: int = cv2.BORDER_REPLICATE
+) -> NDArray[Any]:
+    """An image (h, w) or (h, w, 3) moved by (x, y) pixels, its border repeated unless told otherwise."""
     matrix = np.array([[1, 0, by[0]], [0, 1, by[1]]], np.float32)
     size = image.shape[1], image.shape[0]
-    return np.asarray(cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REPLICATE))
+    return np.asarray(cv2.warpAffine(image, matrix, size, borderMode=border))
 
 
 def _cleaned(moving: Mask) -> NDArray[np.uint8]:

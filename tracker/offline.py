@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from keepsight.model.video_predictor import VideoPredictor
 from keepsight.streams.recording import Recording
@@ -19,7 +20,7 @@ from .commands import shows_an_object, together
 from .settings import TrackerSettings
 from .snapshots import Snapshots
 from .state import TrackerState, initial
-from .step import step
+from .step import encode, step
 from .track_store import TrackStore, open_store
 
 SNAPSHOT_BYTES = 128 * 2**20
@@ -179,13 +180,20 @@ class OfflineTracker:
                 for name, shown in stale.items()
                 if index in shown and position >= sweep.birth(shown)
             ]
-            state, result = step(self._model, state, frame, prompts, self._settings)
+            encoded = encode(self._model, frame, size=self._input_size)
+            state, result = step(self._model, state, frame, prompts, self._settings, encoded)
             assert not result.refusals, result.refusals
             self._store.put(index, sweep.backwards, result.tracks)
             sweep.snapshots.keep(position + 1, state)
             for track in result.tracks:
                 sweep.valid[track.object_id] = max(sweep.valid[track.object_id], position + 1)
             yield position
+
+    @cached_property
+    def _input_size(self) -> tuple[int, int]:
+        """That of the first frame, for all: pictures of a folder may differ in size, and what is remembered
+        of one object must fit what is remembered of another."""
+        return self._model.input_size(next(self.recording.forwards(0, 1)).size)
 
     def _stale(self, sweep: Sweep) -> dict[int, Prompted]:
         """What was shown of the objects whose tracks do not hold as far as they are wanted."""

@@ -8,6 +8,9 @@ from collections.abc import Sequence
 from keepsight.streams.types import Point
 
 Segment = tuple[Point, Point]
+ON = 1e-9
+"""What is no farther from an outline, in fractions of the frame, is on it: whose lower edge is that of the
+frame is in a zone that reaches down to it, whatever rounding says."""
 
 
 def side(line: Segment, point: Point) -> float:
@@ -45,7 +48,7 @@ def contains(polygon: Sequence[Point], point: Point) -> bool:
     x, y = point
     for edge in edges(polygon):
         (x0, y0), (x1, y1) = edge
-        if distance_to_segment(edge, point) == 0:
+        if distance_to_segment(edge, point) < ON:
             return True
         if (y0 > y) != (y1 > y) and x < x0 + (y - y0) / (y1 - y0) * (x1 - x0):
             inside = not inside

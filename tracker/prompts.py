@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -230,6 +230,12 @@ def _command(said: PromptLogLine) -> Command:
             return Forget(said.object_id)
         case ResetLine():
             return Reset()
+
+
+def first_free_id(cues: Iterable[Cue]) -> int:
+    """Above every id that is named: who asks for one meanwhile gets none that is meant for what comes."""
+    named = (getattr(cue.command, "object_id", None) for cue in cues)
+    return 1 + max((name for name in named if name is not None), default=0)
 
 
 def due(cues: Sequence[Cue], frame: int) -> tuple[tuple[Command, ...], tuple[Cue, ...]]:

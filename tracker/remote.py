@@ -99,6 +99,23 @@ def refuse_variables(value: object) -> None:
                 refuse_variables(one)
 
 
+def check_covers(name: str, stream: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises ConfigError where a source that is covered in one of the other streams would be shown bare."""
+    for other, known in others.items():
+        covers = listed(known.get("privacy")) if known.get("source") == stream.get("source") else []
+        if missing := [cover for cover in covers if cover not in listed(stream.get("privacy"))]:
+            raise ConfigError(
+                f"{name}: its source is covered in {other}: say privacy {missing[0]!r} here, too, or write "
+                "it into the deployment file"
+            )
+
+
+def check_removed(name: str, stream: Mapping[str, Any]) -> None:
+    """Raises ConfigError for a stream with covers: begun again, it would be without them."""
+    if listed(stream.get("privacy")):
+        raise ConfigError(f"{name}: has privacy: only the deployment file takes it away")
+
+
 def put_over(name: str, old: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:
     """A stream of the file with what is said of it; null leaves a key out. Raises ConfigError where a cover
     of its pictures would be taken away."""

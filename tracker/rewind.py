@@ -7,8 +7,9 @@ to the present frame by a fold of its own, over a few of the frames between, and
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 
 import numpy as np
 import torch
@@ -81,11 +82,11 @@ class Recent:
         while len(self.frames) > FRAMES or (self.nbytes > BYTES and len(self.frames) > 1):
             self.nbytes -= self.frames.popleft().nbytes
 
-    def found(self, past: Past, state: TrackerState) -> None:
+    def found(self, past: Past, logits: Mapping[int, Tensor]) -> None:
         """Keep what was found in a frame when it was stepped again, too: it is what users see of it now."""
         place = next(place for place, one in enumerate(self.frames) if one.frame.ref == past.frame.ref)
         known = self.frames[place]
-        self.frames[place] = replace(known, logits={**known.logits, **_logits(state)})
+        self.frames[place] = replace(known, logits={**known.logits, **logits})
         self.nbytes += self.frames[place].nbytes - known.nbytes
 
     def named(self, ref: FrameRef | None) -> Past | None:
@@ -155,8 +156,10 @@ def _again(
     aimed: Sequence[tuple[Pointing, Past]],
     settings: TrackerSettings,
 ) -> Rewound:
-    """Track the objects of some commands again, from the first frame that is pointed at to the last."""
+    """Track the objects of some commands again, from the first frame that is pointed at to the last. One of
+    which every command was refused stays as it is."""
     side, slots = _side(model, done.state, recent, aimed)
+    found: list[tuple[Past, Mapping[int, Tensor]]] = []
     applied: list[Applied] = []
     refusals: list[Refusal] = []
     events: list[Event] = []
@@ -165,13 +168,16 @@ def _again(
         side, result = step(
             model, side, past.frame, asks, replace(settings, noise=0.0), _encoded(model, past)
         )
-        recent.found(past, side)
+        found.append((past, _logits(side)))
         applied += result.applied
         refusals += result.refusals
         events += (event for event in result.events if event.object_id not in slots)
+    untouched = set(slots) - {one.object_id for one in applied}
+    for past, logits in found:
+        recent.found(past, {name: one for name, one in logits.items() if name not in untouched})
     return replace(
         done,
-        state=_joined(model, done.state, side, slots),
+        state=_joined(model, done.state, side, slots, untouched),
         applied=(*done.applied, *applied),
         refusals=(*done.refusals, *refusals),
         events=(*done.events, *events),
@@ -181,15 +187,15 @@ def _again(
 def _aimed(
     model: VideoPredictor, state: TrackerState, recent: Recent, commands: Sequence[Command]
 ) -> list[tuple[Pointing, Past]]:
-    """The commands that can be carried out in the past, with their frames; none where one before them clears
-    or forgets, or where there is no room for what they begin."""
-    if not all(isinstance(command, Prompt | Correct) for command in commands) or not recent.frames:
+    """The commands that can be carried out in the past, with their frames: none after one that clears or
+    forgets, none at all where there is no room for what they begin."""
+    if not recent.frames:
         return []
     size = recent.frames[-1].pixels.shape
     births = {record.object_id: _birth(state, slot) for slot, record in _held(state)}
     aimed = [
         (command, past)
-        for command in commands
+        for command in takewhile(is_pointing, commands)
         if isinstance(command, Prompt | Correct)
         and (past := recent.named(command.frame_ref)) is not None
         and past.pixels.shape == size
@@ -200,6 +206,10 @@ def _aimed(
     targets = list(dict.fromkeys(past.frame.ref for _, past in aimed))[:TARGETS]
     aimed = [(command, past) for command, past in aimed if past.frame.ref in targets]
     return aimed if _fresh(aimed, births) <= state.slots.count(None) else []
+
+
+def is_pointing(command: Command) -> bool:
+    return isinstance(command, Prompt | Correct)
 
 
 def _fresh(aimed: Iterable[tuple[Pointing, Past]], known: Mapping[int, int]) -> int:
@@ -293,9 +303,14 @@ def _as_of(row: Memory, conditioning: int, since: Past, seen: Tensor | None) -> 
 
 @torch.inference_mode()
 def _joined(
-    model: VideoPredictor, state: TrackerState, side: TrackerState, slots: Mapping[int, int]
+    model: VideoPredictor,
+    state: TrackerState,
+    side: TrackerState,
+    slots: Mapping[int, int],
+    untouched: Set[int],
 ) -> TrackerState:
-    """The state with the objects of the other: known ones in `slots`, new ones where there is room."""
+    """The state with the objects of the other, but for `untouched` ones: known ones in `slots`, new ones
+    where there is room."""
     if side.memory is None:
         return state
     memory = state.memory
@@ -305,11 +320,13 @@ def _joined(
         memory = empty(len(state.slots), model.layout, shape, like=side.memory.features)
     held = list(state.slots)
     for row, record in _held(side):
+        if record.object_id in untouched:
+            continue
         slot = slots.get(record.object_id, held.index(None) if None in held else 0)
         for whole, part in zip(memory, side.memory, strict=True):
             whole[slot] = part[row]
         known = held[slot]
-        held[slot] = replace(known, remembered=record.remembered) if known else record
+        held[slot] = replace(known, remembered=record.remembered, label=record.label) if known else record
     return replace(
         state,
         slots=tuple(held),

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 
 from keepsight.streams.types import (
-    Applied,
     Command,
     Correct,
     Forget,
@@ -103,6 +102,7 @@ class MotionSession(Around):
         self._missed: dict[int, int] = {}
         self._prompted: dict[int, float] = {}
         self._tracks: tuple[Track, ...] = ()
+        self._seen = -math.inf
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         """The step of the session with what is found in the frame prompted, and what is to be given up
@@ -110,7 +110,7 @@ class MotionSession(Around):
         blobs = await self._run(self._things.look, frame.image, frame.time)
         found: tuple[Command, ...] = ()
         if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
-            gone = given_up(self._tracks, self._mine, frame.time, self._settings)
+            gone = given_up(self._tracks, self._mine, self._seen, self._settings)
             room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
             news = [blob for blob in blobs if self._is_new(blob, frame.time)][: max(0, room)]
             self._prompted |= {blob.number: frame.time for blob in news}
@@ -119,7 +119,7 @@ class MotionSession(Around):
                 *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
             )
         result = await self._session.step(frame, (*commands, *found))
-        self._tracks, self._mine = result.tracks, noted(self._mine, result)
+        self._tracks, self._mine, self._seen = result.tracks, noted(self._mine, result), frame.time
         there = {blob.number for blob in blobs}
         self._prompted = {number: at for number, at in self._prompted.items() if number in there}
         free = untracked(blobs, result.tracks)
@@ -133,19 +133,21 @@ class MotionSession(Around):
 
 
 def noted(mine: Mapping[int, Finding], result: Result) -> dict[int, Finding]:
-    """Which objects are ours after a result, and when each was last seen."""
+    """Which objects are ours after a result, and when each was last seen. What a user showed or corrected
+    is the user's from then on."""
     there = {track.object_id: track for track in result.tracks}
-    ours = set(mine) | {one.object_id for one in result.applied if is_ours(one) and one.object_id is not None}
+    last_shown = {
+        one.object_id: one.command.request == TOKEN
+        for one in result.applied
+        if isinstance(one.command, Prompt | Correct) and one.object_id is not None
+    }
+    ours = {number for number in {*mine, *last_shown} if last_shown.get(number, True)}
     now = result.frame.time
     return {
         number: mine.get(number, Finding(now, now)).after(there[number], now)
         for number in ours
         if number in there
     }
-
-
-def is_ours(applied: Applied) -> bool:
-    return isinstance(applied.command, Prompt) and applied.command.request == TOKEN
 
 
 def untracked(blobs: Iterable[Blob], tracks: Sequence[Track]) -> list[Blob]:
@@ -160,7 +162,8 @@ def untracked(blobs: Iterable[Blob], tracks: Sequence[Track]) -> list[Blob]:
 def given_up(
     tracks: Sequence[Track], mine: Mapping[int, Finding], now: float, settings: SeedingSettings
 ) -> tuple[int, ...]:
-    """The objects of our own that are hidden or still for too long, or are the same as an older track."""
+    """The objects of our own that are hidden or still for too long, or are the same as an older track, at the
+    time `now` of the frame that `tracks` are of: of a later one nobody knows yet what is in it."""
     old = {
         number
         for number, found in mine.items()

@@ -24,7 +24,8 @@ done by the thread that encodes."""
 class TrackerSession:
     """Steps one stream in the model's threads, and holds the only reference to the stream's state.
 
-    `rewinds`: keep the last frames, so that who points at one of them is understood (see `rewind.py`).
+    `rewinds`: keep the last frames, so that who points at one of them is understood (see `rewind.py`);
+    `first_id`: see `initial`.
     """
 
     def __init__(
@@ -35,11 +36,12 @@ class TrackerSession:
         settings: TrackerSettings,
         *,
         rewinds: bool = False,
+        first_id: int = 1,
     ) -> None:
         self._threads = threads
         self._model = model
         self._settings = settings
-        self._state = initial(max_objects)
+        self._state = initial(max_objects, first_id)
         self._timings = Timings()
         self._prepared: tuple[tuple[Frame, Encoded], ...] = ()
         self._before: Encoded | None = None

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from keepsight.streams.types import Box, Clock, Frame, FrameRef, Point, Track
+from keepsight.streams.types import Box, Frame, Point, Track
 
 CLOSE = 1e-6
 """Durations that differ by so many seconds are the same: times are sums of fractions."""
@@ -15,24 +15,16 @@ CLOSE = 1e-6
 class Moment(NamedTuple):
     """When a frame was. `clock` goes on over reconnects and never back, in seconds."""
 
-    ref: FrameRef
     time: float
-    captured: float
-    source: Clock
     clock: float
 
 
 def moment(frame: Frame, before: Moment | None) -> Moment:
-    """The frame's place on the clock: presentation time within a connection, and between two of them the
-    time between the captures, where both were told by the same kind of clock. Never the time of day it is."""
-    clock = frame.time if before is None else before.clock + passed(frame, before)
-    return Moment(frame.ref, frame.time, frame.captured, frame.clock, clock)
-
-
-def passed(frame: Frame, before: Moment) -> float:
-    if frame.epoch == before.ref[0]:
-        return max(0.0, frame.time - before.time)
-    return max(0.0, frame.captured - before.captured) if frame.clock == before.source else 0.0
+    """The frame's place on the clock, by presentation times, which a source carries on by what passed between
+    two connections. Never by the time of day: that is set while a camera is away."""
+    if before is None:
+        return Moment(frame.time, frame.time)
+    return Moment(frame.time, before.clock + max(0.0, frame.time - before.time))
 
 
 @dataclass(frozen=True, slots=True)

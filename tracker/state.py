@@ -58,8 +58,10 @@ class TrackerState:
         return tuple(record for record in self.slots if record is not None)
 
 
-def initial(max_objects: int) -> TrackerState:
-    """A tracker of nothing, with room for `max_objects`. Raises ValueError if that is no room at all."""
+def initial(max_objects: int, first_id: int = 1) -> TrackerState:
+    """A tracker of nothing, with room for `max_objects`. Raises ValueError if that is no room at all.
+
+    first_id: of the first object that asks for an id, above those that prompts to come will name."""
     if max_objects < 1:
         raise ValueError(f"max_objects is {max_objects}: a tracker needs at least 1 object slot")
-    return TrackerState(slots=(None,) * max_objects)
+    return TrackerState(slots=(None,) * max_objects, next_id=first_id)

@@ -28,6 +28,7 @@ from .auto import points_back
 from .calibration import sha256_of
 from .config import Engine
 from .pipeline import Stream
+from .prompts import first_free_id
 from .rules import NO_RULES, Rules
 from .validation import ConfigError
 from .weights import find_weights
@@ -44,7 +45,7 @@ FACTS = ("index", "epoch", "time", "captured", "clock", "arrived")
 
 class Header(BaseModel):
     """What ran. live: of its last frame the result was told when it came; rewinds: users could point at
-    frames that were past."""
+    frames that were past; first_id: of the first object that asked for an id."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,6 +58,7 @@ class Header(BaseModel):
     weights_sha256: str | None
     max_objects: int
     rewinds: bool
+    first_id: int = 1
 
 
 def header_of(stream: Stream, engine: Engine, max_objects: int) -> Header:
@@ -71,6 +73,7 @@ def header_of(stream: Stream, engine: Engine, max_objects: int) -> Header:
         weights_sha256=sha256_of(weights) if weights else None,
         max_objects=max_objects,
         rewinds=points_back(stream),
+        first_id=first_free_id(stream.cues),
     )
 
 

@@ -18,6 +18,7 @@ from keepsight.tracker.remote import check_outputs
 from keepsight.tracker.validation import ConfigError
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, Running, Watchful, deployment, running
 
+OTHER = SCENE + "&seed=1"
 FILE = f"""\
 # in front of the house
 source: {SCENE}
@@ -111,7 +112,7 @@ async def test_a_replaced_camera_keeps_what_is_not_named_and_always_its_privacy(
     kept = {"privacy": "blur rest", "prompt": ["box=0.1,0.1,0.5,0.5"], "rules": {"zones": {"all": ZONE}}}
     write(file, FILE + yaml.safe_dump(kept))
     async with api(file) as ask:
-        assert (await ask("POST", "cameras", {"name": "yard", "source": SCENE}))[0] == 201
+        assert (await ask("POST", "cameras", {"name": "yard", "source": OTHER}))[0] == 201
         status, _ = await ask("PUT", "cameras/main", {"source": SCENE, "max_objects": 3, "prompt": []})
         said = yaml.safe_load(written(file))["streams"]["main"]
         assert (status, said) == (
@@ -128,6 +129,22 @@ async def test_a_replaced_camera_keeps_what_is_not_named_and_always_its_privacy(
         assert read_deployment(file).streams["main"].privacy == ("blur rest", "solid")
         assert (await ask("PUT", "cameras/main", {"max_objects": None}))[0] == 200
         assert read_deployment(file).streams["main"].max_objects == 16
+
+
+async def test_a_covered_camera_is_not_shown_bare_under_another_name(file: Path) -> None:
+    write(file, FILE + yaml.safe_dump({"privacy": "blur rest"}))
+    async with api(file) as ask:
+        assert (await ask("POST", "cameras", {"name": "yard", "source": OTHER}))[0] == 201
+        for way, path, said in (
+            ("DELETE", "cameras/main", None),
+            ("POST", "cameras", {"name": "spy", "source": SCENE}),
+            ("PUT", "cameras/yard", {"source": SCENE}),
+        ):
+            status, answer = await ask(way, path, said)
+            assert status == 422
+            assert "privacy" in answer["error"]
+        covered = {"name": "both", "source": SCENE, "privacy": ["blur rest", "solid"]}
+        assert (await ask("POST", "cameras", covered))[0] == 201
 
 
 async def test_a_change_that_is_refused_at_the_last_moment_is_not_in_the_file(file: Path) -> None:

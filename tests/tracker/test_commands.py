@@ -1,10 +1,13 @@
 """What users ask of the fold: prompts, corrections, forgetting, and what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from keepsight.model.memory import EMPTY
 from keepsight.streams.types import Applied, Correct, Forget, Frame, Prompt, Refusal, Reset
+from keepsight.tracker.commands import MOST_CHOSEN
 from keepsight.tracker.state import initial
 from keepsight.tracker.step import step
 
@@ -32,6 +35,21 @@ def test_a_user_may_choose_the_id_and_the_next_ones_go_on_from_it():
     chosen = Prompt(box=(0, 0, 0.1, 0.1), object_id=7, label="van")
     _, (result,) = follow(ColourPredictor(), [red_and_green(0)], {0: [chosen, ON_RED]})
     assert [(track.object_id, track.label) for track in result.tracks] == [(7, "van"), (8, "")]
+
+
+def test_who_asks_for_an_id_gets_none_that_is_meant_for_later():
+    _, result = step(ColourPredictor(), initial(2, first_id=5), red_and_green(0), [ON_RED])
+    assert ids(result) == [5]
+
+
+def test_who_commands_over_a_network_chooses_no_id_beyond_what_masks_can_hold():
+    far = replace(ON_RED, object_id=MOST_CHOSEN + 1)
+    _, result = step(ColourPredictor(), initial(2), red_and_green(0), [replace(far, request="r")])
+    assert [refusal.reason for refusal in result.refusals] == [
+        "object id 32769: choose one of at most 32768, or none"
+    ]
+    _, result = step(ColourPredictor(), initial(2), red_and_green(0), [far])
+    assert ids(result) == [MOST_CHOSEN + 1], "a file of masks may name it"
 
 
 def test_no_free_slot_is_a_refusal_and_the_others_are_tracked_on():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -107,6 +108,16 @@ async def test_what_has_gone_is_forgotten_and_what_stands_still_is_not() -> None
     assert [command.object_id for _, command in forgotten] == [1]
     assert 49 <= forgotten[0][0] <= 52, "three seconds after it was last seen"
     assert ids(result) == [2]
+
+
+async def test_after_a_pause_of_the_stream_nothing_is_forgotten_that_is_still_there() -> None:
+    async with finding() as (witness, session):
+        for index in range(16):
+            frame = running(min(index, 4))
+            seconds = index / 10 + (4.0 if index >= 8 else 0.0)
+            result = await session.step(replace(frame, index=index, time=seconds), ())
+    assert ids(result) == [1, 2]
+    assert not any(isinstance(command, Forget) for _, command in witness.commands)
 
 
 def test_a_part_of_what_is_tracked_is_that_and_a_box_behind_another_is_not() -> None:

@@ -210,6 +210,23 @@ def test_tracking_again_from_a_change_equals_a_run_from_scratch(
         assert told(at_once.results()) == told(bit_by_bit.results())
 
 
+def test_pictures_of_different_sizes_are_tracked_as_one_recording(tmp_path: Path) -> None:
+    folder = tmp_path / "sizes"
+    folder.mkdir()
+    for index in range(40):
+        size = (64, 96) if index < 12 else (96, 96)
+        picture = paint([(RED, index % 20, 0, 16), (GREEN, 60, 40, 16)], size)
+        cv2.imwrite(str(folder / f"{index:03}.png"), picture[..., ::-1])
+    red = Prompt(object_id=1, points=((8 / 96, 8 / 64),), labels=(True,))
+    green = Prompt(object_id=2, points=((68 / 96, 48 / 96),), labels=(True,))
+    with open_offline(ColourPredictor(), TrackerSettings(), open_recording(str(folder))) as tracker:
+        for frame, shown in ((0, [red]), (20, [green]), (36, [red, green])):
+            for prompt in shown:
+                tracker.show(frame, prompt)
+            tracker.update()
+        assert all(len(result.tracks) == 2 for result in tracker.results())
+
+
 def test_snapshots_are_bounded_in_number_and_in_bytes(film: Path) -> None:
     with open_offline(ColourPredictor(), TrackerSettings(), open_recording(str(film))) as recording:
         recording.show(0, on(RED, 0))

@@ -14,7 +14,15 @@ from keepsight.streams.sinks.masks import MasksWriter
 from keepsight.streams.types import Correct, Forget, Prompt, Reset
 from keepsight.tracker.config import Stream
 from keepsight.tracker.deployment import read_cues
-from keepsight.tracker.prompts import Cue, check_masks, due, parse_prompt, read_prompt_log, read_prompt_mask
+from keepsight.tracker.prompts import (
+    Cue,
+    check_masks,
+    due,
+    first_free_id,
+    parse_prompt,
+    read_prompt_log,
+    read_prompt_mask,
+)
 from keepsight.tracker.validation import ConfigError
 from tests.streams.results import result
 
@@ -163,6 +171,12 @@ def test_a_wrong_line_of_a_prompt_log_is_named(tmp_path: Path, line: str, said: 
 def test_a_prompt_without_an_id_gets_one_that_no_other_prompt_has() -> None:
     cues = read_cues(Stream(source="", prompt=("box=0,0,1,1", "box=0,0,.5,.5 id=1", "point=.5,.5")))
     assert [cue.command.object_id for cue in cues] == [2, 1, 3]  # type: ignore[union-attr]
+
+
+def test_ids_that_are_asked_for_begin_above_those_that_are_named() -> None:
+    cues = [Cue(9, Prompt(object_id=4)), Cue(3, Forget(7)), Cue(2, Prompt()), Cue(1, Reset())]
+    assert first_free_id(cues) == 8
+    assert first_free_id([]) == 1
 
 
 def test_cues_are_due_at_their_frame_or_as_soon_after_it_as_can_be() -> None:

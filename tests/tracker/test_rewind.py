@@ -148,6 +148,34 @@ async def test_commands_are_carried_out_in_their_order() -> None:
     assert left_edges(results[10]) == [0], "what comes after a forget is for the present frame"
 
 
+async def test_what_comes_before_a_forget_is_for_the_frame_it_names() -> None:
+    results = await play(ColourPredictor(), 12, {10: [click(0), Forget(7)]})
+    assert left_edges(results[10]) == [40], "whoever forgot something in the same step"
+    assert [refusal.command for refusal in results[10].refusals] == [Forget(7)]
+
+
+async def test_a_prompt_for_a_known_object_names_it_on_a_past_frame_too() -> None:
+    there = ((4 * 8 + 8) / 96, 8 / 64)
+    named = Prompt(object_id=1, label="dog", points=(there,), labels=(True,), frame_ref=(0, 8))
+    results = await play(ColourPredictor(), 12, {0: [click(None)], 10: [named]})
+    assert [track.label for track in results[11].tracks] == ["dog"]
+
+
+async def test_a_refused_correction_of_a_past_frame_changes_nothing() -> None:
+    wrong = Correct(object_id=1, mask=np.ones((10, 10), np.bool_), frame_ref=(0, 6))
+    remembered = []
+    for bad in ([], [wrong]):
+        async with session(ColourPredictor()) as fold:
+            for index in range(12):
+                commands = [click(None)] if index == 0 else bad if index == 11 else []
+                result = await fold.step(swap(index), commands)
+            assert len(result.refusals) == len(bad)
+            assert fold._state.memory is not None
+            remembered.append(fold._state.memory)
+    for untouched, after in zip(*remembered, strict=True):
+        assert untouched.equal(after)
+
+
 async def test_without_room_a_click_on_the_past_is_refused_as_any_other() -> None:
     results = await play(ColourPredictor(), 12, {0: [click(None)], 10: [click(0)]}, room=1)
     assert [refusal.reason for refusal in results[10].refusals] == [

@@ -236,6 +236,29 @@ async def test_what_a_user_showed_is_not_found_again_and_never_forgotten() -> No
     assert [track.state for track in result.tracks] != []
 
 
+async def test_what_a_user_corrects_is_the_users_from_then_on() -> None:
+    inner, still = ColourSession(4), background()
+    session = MotionSession(inner, at_once, lambda: True, 4, SeedingSettings(still_after=2.0))
+
+    def stopping(index: int) -> Place | None:
+        return walking(min(index, 70))
+
+    for frame in frames(lambda index: with_square(still, stopping(index)), 130):
+        at = stopping(frame.index)
+        shown: tuple[Command, ...] = ()
+        if frame.index == 75 and at is not None:
+            shown = (Prompt(box=truth(at), object_id=1, label="my parcel"),)
+        result = await session.step(frame, shown)
+    assert [type(command) for _, command in inner.commands] == [Prompt, Prompt]
+    assert [track.label for track in result.tracks] == ["my parcel"]
+
+
+@pytest.mark.parametrize("level", [0, 8])
+def test_a_walker_before_a_black_background_is_found(level: int) -> None:
+    found = looked(lambda index: with_square(np.full((*SIZE, 3), level, np.uint8), walking(index)), 100)
+    assert all(len(blobs) == 1 for blobs in found[56:])
+
+
 def test_a_run_needs_no_prompt_where_it_finds_what_moves(keepsight: Keepsight, tmp_path: Path) -> None:
     said = keepsight("run", SCENE, "--model", "test", "--auto", "motion", "-o", "r.jsonl")
     assert (said.code, said.err) == (0, "")

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepsight.streams.messages import result_line
-from keepsight.streams.types import Event, Frame, Point, Prompt, Result, State, Track
+from keepsight.streams.types import Clock, Event, Frame, Point, Prompt, Result, State, Track
 from keepsight.tracker.rules import LineRule, MotionRule, Rules, Zone
 from keepsight.tracker.watching import watch_all
 
@@ -261,17 +261,25 @@ def test_moving_and_stationary_are_told_with_hysteresis():
     assert told(scene({1: way}, 13), Rules()) == []
 
 
-def test_a_reconnect_goes_on_by_the_capture_times():
+@pytest.mark.parametrize("clock", ["rtcp", "arrival"])
+@pytest.mark.parametrize("set_by", [0.0, 3600.0])
+def test_over_a_reconnect_the_frames_times_count_and_not_the_time_of_day(clock: Clock, set_by: float):
     inside = (track(1, (0.5, 0.5)),)
     results = [Result(frame(0), inside), Result(frame(1), inside)]
-    results.append(Result(frame(2, epoch=1, time=0.0, captured=1010.1), inside))
-    results.append(Result(frame(3, epoch=1, time=0.1, captured=1010.2), (track(1, (0.9, 0.9)),)))
+    for index, seconds, tracks in ((2, 10.1, inside), (3, 10.2, (track(1, (0.9, 0.9)),))):
+        back = frame(index, epoch=1, time=seconds, captured=1000 + seconds + set_by)
+        results.append(Result(replace(back, clock=clock), tracks))
     told_of = events(results, zone())
     assert [one.kind for one in told_of] == ["zone_enter", "zone_leave"]
     assert told_of[1].seconds == pytest.approx(10.1)
-    other = [replace(one, frame=replace(one.frame, clock="arrival")) for one in results[2:]]
-    told_of = events([*results[:2], *other], zone())
-    assert told_of[1].seconds == pytest.approx(0.1), "two kinds of clocks say nothing about the time between"
+
+
+@given(st.floats(0.02, 0.98))
+def test_who_is_cut_off_by_the_lower_edge_is_in_a_zone_that_reaches_down_to_it(x: float) -> None:
+    whole = zone(points=[[0.0, 0.3], [1.0, 0.5], [1.0, 1.0], [0.0, 1.0]])
+    assert [one.kind for one in events(scene({1: line_from((x, 1.0), (0.0, 0.0))}, 1), whole)][:1] == [
+        "zone_enter"
+    ]
 
 
 def test_the_same_results_give_the_same_bytes() -> None:

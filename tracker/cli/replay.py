@@ -72,7 +72,14 @@ async def _replay(tape: Path, header: Header, sinks: list[Sink]) -> tuple[int, i
         async with model_threads(MODEL_STOP_SECONDS) as threads:
             model, settings = await threads.tracker.run(load, header.engine)
             await threads.share_cores()
-            session = TrackerSession(threads, model, header.max_objects, settings, rewinds=header.rewinds)
+            session = TrackerSession(
+                threads,
+                model,
+                header.max_objects,
+                settings,
+                rewinds=header.rewinds,
+                first_id=header.first_id,
+            )
             steps, run = read_steps(tape), threads.encoder.run
             stepped = await replay_tape(steps, header.live, session, sinks, run, goes_on)
     return stepped, stop.signal

@@ -22,6 +22,7 @@ from ..engine import ModelThreads, model_threads
 from ..fleet import Fleet, Servers
 from ..pipeline import Report, Session, Stream
 from ..private import PrivateSession
+from ..prompts import first_free_id
 from ..summary import Summary
 from .console import complain, err, out
 from .following import following
@@ -80,7 +81,10 @@ class SharedModel:
 
         await self._threads.share_cores()
         rewinds = points_back(stream)
-        session: Session = TrackerSession(self._threads, model, max_objects, settings, rewinds=rewinds)
+        first_id = first_free_id(stream.cues)
+        session: Session = TrackerSession(
+            self._threads, model, max_objects, settings, rewinds=rewinds, first_id=first_id
+        )
         if stream.record is not None:
             session = await self._taped(session, stream, stream.record, max_objects)
         if stream.auto != "off":
