@@ -154,6 +154,12 @@ class Switched(Protocol):
 _AFTER_USER = re.compile(r"[/@:\s\[]")
 _STREAM_KEY = re.compile(r"(?i)(rtmps?://[^/\s,'\"]*/[^\s?#,'\"]*/)[^/\s?#,'\"]+")
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?\s]*)=[^&;#\s]*")
+_IN_PATH = re.compile(
+    r"(?i)((?:password|passwd|pass|pwd|psw|pw)(?:=|%3d))"
+    r"(?:\S{0,100}?(?=_(?:channel|stream)=)|[^&;#/?\s]*)"
+)
+"""As cameras of Xiongmai (XMEye) have it: user=…_password=…_channel=1_stream=0.sdp. A password may hold a _:
+it ends only where what they write behind it follows. The 100 bounds the time."""
 _SHOWN = frozenset(
     (
         *("ca", "camera", "cert", "discovery", "fps", "frames", "frames_per_second", "live", "masks", "node"),
@@ -166,14 +172,15 @@ _SHOWN = frozenset(
 
 
 def redact(text: str) -> str:
-    """URLs, or a text with some, with what may be secret replaced by ***: passwords, the values of all
-    parameters but a few, and the end of RTMP addresses, which is the key of whoever publishes there.
+    """URLs, or a text with some, with what may be secret replaced by ***: passwords, those in a path too, the
+    values of all parameters but a few, and the end of RTMP addresses, the key of whoever publishes there.
 
     A password may hold a slash that should have been percent-encoded; digits before a slash are a port.
     Texts come from anybody: the time this takes grows with the length alone.
     """
     words = (_without_passwords(word) for word in re.split(r"(\s+)", text))
-    return _PARAMETER.sub(_without_value, _STREAM_KEY.sub(r"\1***", "".join(words)))
+    shown = _IN_PATH.sub(r"\1***", _STREAM_KEY.sub(r"\1***", "".join(words)))
+    return _PARAMETER.sub(_without_value, shown)
 
 
 def _without_value(found: re.Match[str]) -> str:

@@ -24,8 +24,8 @@ PIXELS = "are fractions of the frame from 0 to 1, not pixels: divide x by the wi
 
 Natural = Annotated[int, Field(ge=0, le=2**53)]
 Length = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-ObjectId = Annotated[int, Field(ge=1, le=2**15)]
-"""Half of the ids that a PNG of masks can hold: those given to later objects go on from it."""
+ObjectId = Annotated[int, Field(ge=1, le=2**53)]
+"""Whole numbers up to here are exact in JSON everywhere (RFC 8259, section 6)."""
 RequestId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 

@@ -34,6 +34,8 @@ _PAPER: Colour = (245, 245, 245)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _FILL_OPACITY: dict[State, float] = {"tracked": 0.42, "tentative": 0.25, "occluded": 0.22, "lost": 0.15}
 MOST_TAGS = 20
+MOST_ID = 0xFFFF
+"""The highest object id that a map of ids can hold."""
 _NO_MASK: Mask = np.zeros((0, 0), np.bool_)
 _UNSEEN: dict[State, str] = {"occluded": "hidden", "lost": "lost"}
 """What a tag says in place of the confidence."""
@@ -103,8 +105,8 @@ def indexed_map(tracks: Sequence[Track], size: tuple[int, int]) -> NDArray[np.ui
     uint8, or uint16 where an id is above 255. Raises ValueError for an id outside [1, 65535].
     """
     highest = max((track.object_id for track in tracks), default=0)
-    if highest > 0xFFFF or min((track.object_id for track in tracks), default=1) < 1:
-        raise ValueError(f"a map of object ids holds ids from 1 to {0xFFFF}")
+    if highest > MOST_ID or min((track.object_id for track in tracks), default=1) < 1:
+        raise ValueError(f"a map of object ids holds ids from 1 to {MOST_ID}")
     ids: NDArray[np.uint8] | NDArray[np.uint16]
     ids = np.zeros(size, np.uint8) if highest <= 0xFF else np.zeros(size, np.uint16)
     for track in sorted(tracks, key=lambda track: (track.confidence, -track.object_id)):
@@ -122,8 +124,8 @@ def layered_map(
     ids = np.zeros(size, np.uint16)
     highest = 0
     for object_id, mask in masks:
-        if not 1 <= object_id <= 0xFFFF:
-            raise ValueError(f"a map of object ids holds ids from 1 to {0xFFFF}")
+        if not 1 <= object_id <= MOST_ID:
+            raise ValueError(f"a map of object ids holds ids from 1 to {MOST_ID}")
         highest = max(highest, object_id)
         np.copyto(ids, np.uint16(object_id), where=mask)
     return ids.astype(np.uint8) if highest <= 0xFF else ids

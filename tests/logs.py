@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -25,7 +26,11 @@ class Log:
         return [entry["event"] for entry in self.entries if entry["level"] == "warning"]
 
     async def warned(self) -> None:
+        await self.until(lambda entry: entry["level"] == "warning")
+
+    async def until(self, is_meant: Callable[[EventDict], bool]) -> None:
+        """Returns once such an entry has been logged."""
         async with asyncio.timeout(10):
-            while not self.warnings:
+            while not any(map(is_meant, self.entries)):
                 self._news.clear()
                 await self._news.wait()

@@ -7,11 +7,14 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from ..base import SinkError
-from ..drawing import davis_palette, indexed_map
+from ..drawing import MOST_ID, davis_palette, indexed_map
 from ..types import Result
+
+log = structlog.get_logger(__name__)
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MARK = b"Software\0keepsight"
@@ -25,7 +28,7 @@ class MasksWriter:
 
     The first takes the place of all those of an earlier run, which carry our mark, so that runs never mix.
     Where there are numbered PNGs of anyone else, such as annotations or the frames themselves, opening raises
-    SinkError and touches nothing.
+    SinkError and touches nothing. Objects whose id a PNG cannot hold are left out, and that is said once.
     """
 
     writes_events = False
@@ -33,6 +36,7 @@ class MasksWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._earlier: list[Path] = []
+        self._said_left_out = False
 
     def open(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -45,10 +49,12 @@ class MasksWriter:
         probe.unlink()
 
     def write(self, result: Result) -> None:
-        try:
-            ids = indexed_map(result.tracks, result.frame.size)
-        except ValueError as error:
-            raise SinkError(f"masks:{self._folder}: {error}") from error
+        fitting = [track for track in result.tracks if track.object_id <= MOST_ID]
+        if len(fitting) < len(result.tracks) and not self._said_left_out:
+            self._said_left_out = True
+            url = f"masks:{self._folder}"
+            log.warning("objects with higher ids are left out: a PNG holds no more", url=url, most=MOST_ID)
+        ids = indexed_map(fitting, result.frame.size)
         while self._earlier:
             self._earlier.pop().unlink(missing_ok=True)
         (self._folder / f"{result.frame.index:05}.png").write_bytes(encode_png(ids))

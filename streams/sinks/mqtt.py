@@ -230,6 +230,7 @@ class MqttSink:
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
         async with self._connector.connected() as client:
+            self._publisher.most_packet_bytes = self._connector.most_packet_bytes
             await self._listener.subscribe(client)  # before we are online: who hears that may command
             await say_available(client, self._target, "online")
             log.info("mqtt broker connected", url=self.url)

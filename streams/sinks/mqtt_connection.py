@@ -35,6 +35,8 @@ class Connector:
 
     def __init__(self, target: MqttTarget, inbox: asyncio.Queue[aiomqtt.Message]) -> None:
         self.tls: ssl.SSLContext | None = None
+        self.most_packet_bytes: int | None = None
+        """What the broker takes, of the connection made last; None where it did not say."""
         self._target = target
         self._inbox = inbox
         self._took_mqtt5 = False
@@ -76,11 +78,31 @@ class Connector:
             properties=_most_packet_bytes() if protocol == aiomqtt.ProtocolVersion.V5 else None,
         )
         _notice_closing(client)
+        self._note_most_packet_bytes(client)
         return client
+
+    def _note_most_packet_bytes(self, client: aiomqtt.Client) -> None:
+        """Said by a broker that takes us (MQTT 5.0, section 3.2.2.3.6); aiomqtt does not hand it on."""
+        paho: Any = client._client
+        on_connect = paho.on_connect
+        self.most_packet_bytes = None
+
+        def note(paho: Any, userdata: Any, flags: Any, code: Any, properties: Any = None) -> None:
+            self.most_packet_bytes = getattr(properties, "MaximumPacketSize", None)
+            on_connect(paho, userdata, flags, code, properties)
+
+        paho.on_connect = note
 
 
 def speaks_mqtt5(client: aiomqtt.Client) -> bool:
     return bool(client._client.protocol == aiomqtt.ProtocolVersion.V5.value)
+
+
+def packet_bytes(topic: str, payload: str, properties: Properties | None) -> int:
+    """The length of a PUBLISH packet (MQTT 5.0, section 3.3), or up to 5 bytes more."""
+    head, packet_id, no_properties = 1 + 4, 2, 1
+    described = no_properties if properties is None else len(properties.pack())  # type: ignore[no-untyped-call]
+    return head + 2 + len(topic.encode()) + packet_id + described + len(payload.encode())
 
 
 def _most_packet_bytes() -> Properties:

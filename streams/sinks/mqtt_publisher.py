@@ -24,6 +24,7 @@ from ..threads import Worker
 from ..types import Result
 from .home_assistant import discovery, discovery_topic
 from .minute import Minute
+from .mqtt_connection import packet_bytes
 from .mqtt_target import MqttTarget
 from .outbox import Outbox, Pace, Tally
 from .requests import Answer, Requests
@@ -35,7 +36,9 @@ EVENT_EXPIRY_SECONDS = 24 * 3600
 """How long a broker keeps an event for a subscriber that is away."""
 ANSWER_EXPIRY_SECONDS = 60
 MASKS_BYTES = 512 * 1024
-"""A larger masks message is not sent, counted, and said once."""
+"""A larger masks message is not sent, as none is that is larger than what the broker takes."""
+_MOST_SAID = 100
+"""Topics of which it is said that a message was too large for them."""
 _AT_ONCE = 10
 """Above so many calls that wait for the broker aiomqtt warns."""
 
@@ -44,7 +47,8 @@ class Publisher:
     """Sends what there is to say over the connection there is, until it is told to end.
 
     `news` is set where there may be something new to say; `ending`: why the run ended, once it has; `info`:
-    what the node is.
+    what the node is; `most_packet_bytes`: what the broker takes, None where it did not say. A message that
+    is larger is left out, and that is said once a topic: the broker would hang up on us at each try.
     """
 
     def __init__(
@@ -60,7 +64,7 @@ class Publisher:
         self.minute = Minute(target.camera)
         self.info = self._introduced = NodeInfo()
         self.ending = ""
-        self.oversized = 0
+        self.most_packet_bytes: int | None = None
         self._target = target
         self._outbox = outbox
         self._requests = requests
@@ -68,6 +72,7 @@ class Publisher:
         self._worker = worker
         self._news = news
         self._pace = Pace(target.frames_per_second)
+        self._said_large: set[str] = set()
 
     async def publish(self, client: aiomqtt.Client) -> None:
         """Sends what there is as it comes; returns once `ending` is set and nothing waits."""
@@ -94,10 +99,10 @@ class Publisher:
         """Who we are, for those who look for nodes; at each connect, and when Home Assistant has started."""
         self._introduced = self.info
         said = info_message(self.info, SCHEMAS, time.time()).model_dump_json()
-        await client.publish(self._target.info_topic, said, qos=1, retain=True)
+        await self._publish(client, self._target.info_topic, said, qos=1, retain=True)
         if self._target.discovery:
             message = discovery(self._target, self.info)
-            await client.publish(discovery_topic(self._target), message, qos=1, retain=True)
+            await self._publish(client, discovery_topic(self._target), message, qos=1, retain=True)
 
     async def say_goodbye(self, client: aiomqtt.Client) -> None:
         self._retained.end()
@@ -128,12 +133,12 @@ class Publisher:
         asker = answer.asker
         message = ack_message(asker.command, answer.request_id, answer.outcome, time.time())
         payload, properties = message.model_dump_json(), _expiry(ANSWER_EXPIRY_SECONDS)
-        await client.publish(self._target.camera_topic("ack"), payload, qos=1, properties=properties)
+        await self._publish(client, self._target.camera_topic("ack"), payload, qos=1, properties=properties)
         if asker.respond_to is None:
             return
         if asker.correlation is not None:
             properties.CorrelationData = asker.correlation
-        await client.publish(asker.respond_to, payload, qos=1, properties=properties)
+        await self._publish(client, asker.respond_to, payload, qos=1, properties=properties)
 
     async def _send_events(self, client: aiomqtt.Client) -> None:
         """Sends the oldest events, not all of a long queue: the newest frame shall not wait for them.
@@ -150,7 +155,7 @@ class Publisher:
 
     async def _send_event(self, client: aiomqtt.Client, payload: str) -> None:
         topic, properties = self._target.camera_topic("events"), _expiry(EVENT_EXPIRY_SECONDS)
-        await client.publish(topic, payload, qos=1, properties=properties)
+        await self._publish(client, topic, payload, qos=1, properties=properties)
 
     async def _send_retained(self, client: aiomqtt.Client) -> None:
         """As with events not all of them at once."""
@@ -158,7 +163,7 @@ class Publisher:
             if not self._retained.waiting:
                 return
             name, payload = self._retained.take(time.time())
-            await client.publish(self._target.camera_topic(name), payload, qos=1, retain=True)
+            await self._publish(client, self._target.camera_topic(name), payload, qos=1, retain=True)
 
     async def _send_stats(self, client: aiomqtt.Client) -> None:
         now = time.monotonic()
@@ -166,7 +171,7 @@ class Publisher:
             return
         stats = self.minute.stats(now, self.tally.dropped, self._outbox.waiting, self._outbox.dropped)
         payload = stats_message(stats, time.time()).model_dump_json()
-        await client.publish(self._target.stats_topic, payload)
+        await self._publish(client, self._target.stats_topic, payload)
 
     async def _send_frames(self, client: aiomqtt.Client) -> None:
         """Sends the newest result where its turn has come, or the last one of the run."""
@@ -178,26 +183,45 @@ class Publisher:
             return
         self._pace.spent(now)
         payload = frames_message(result, time.time()).model_dump_json()
-        await client.publish(self._target.camera_topic("frames"), payload)
+        await self._publish(client, self._target.camera_topic("frames"), payload)
         self.minute.publish(result, time.time())
         if self._target.masks:
             await self._send_masks(client, result)
 
     async def _send_masks(self, client: aiomqtt.Client, result: Result) -> None:
         message = await self._worker.run(masks_message, result, time.time())
-        payload = message.model_dump_json()
-        if len(payload) <= MASKS_BYTES:
-            await client.publish(self._target.camera_topic("masks"), payload)
-            return
-        self.oversized += 1
-        if self.oversized == 1:
-            url = self._target.url
-            log.warning("masks message too large, not sent", url=url, bytes=len(payload), most=MASKS_BYTES)
+        topic, payload = self._target.camera_topic("masks"), message.model_dump_json()
+        if len(payload) > MASKS_BYTES:
+            self._say_large(topic, len(payload), MASKS_BYTES)
+        else:
+            await self._publish(client, topic, payload)
 
     async def _send_status(self, client: aiomqtt.Client) -> None:
         message = status_message(self.tally.status(time.monotonic(), self.ending), time.time())
         topic = self._target.camera_topic("status")
-        await client.publish(topic, message.model_dump_json(), qos=1, retain=True)
+        await self._publish(client, topic, message.model_dump_json(), qos=1, retain=True)
+
+    async def _publish(
+        self,
+        client: aiomqtt.Client,
+        topic: str,
+        payload: str,
+        *,
+        qos: int = 0,
+        retain: bool = False,
+        properties: Properties | None = None,
+    ) -> None:
+        size, most = packet_bytes(topic, payload, properties), self.most_packet_bytes
+        if most is not None and size > most:
+            self._say_large(topic, size, most)
+        else:
+            await client.publish(topic, payload, qos=qos, retain=retain, properties=properties)
+
+    def _say_large(self, topic: str, size: int, most: int) -> None:
+        if topic not in self._said_large and len(self._said_large) < _MOST_SAID:
+            self._said_large.add(topic)
+            url = self._target.url
+            log.warning("message too large, not sent", url=url, topic=topic, bytes=size, most=most)
 
 
 async def say_available(client: aiomqtt.Client, target: MqttTarget, state: Availability) -> None:

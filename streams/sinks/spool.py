@@ -128,7 +128,8 @@ class Spooler:
 
     First what an earlier run left is put at the head of the outbox. An event is released to be sent once it
     is on disk. Where the disk fails that is said once and events are released without; writing is tried again
-    with each new event. `news` is set whenever events were released.
+    with each new event, unless the last try still hangs in the thread: what waited there would be more and
+    more. `news` is set whenever events were released.
     """
 
     def __init__(self, spool: Spool, outbox: Outbox, news: asyncio.Event, url: str) -> None:
@@ -138,6 +139,7 @@ class Spooler:
         self._url = url
         self._worker = Worker(f"mqtt spool {url}", stop_seconds=FAREWELL_SECONDS)
         self._keeping: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
         self._opened = False
         self._written = 0  # events before this number were written
         self._cleared = 0  # and those before this one removed again
@@ -166,6 +168,8 @@ class Spooler:
         self._keeping.cancel()
         try:
             if self._opened:
+                if self._writing is not None:
+                    await asyncio.wait({self._writing}, timeout=FAREWELL_SECONDS)
                 await self._catch_up(FAREWELL_SECONDS)
                 async with asyncio.timeout(FAREWELL_SECONDS):
                     await self._worker.run(self._spool.close)
@@ -194,10 +198,8 @@ class Spooler:
         """Writes until the spool is like the outbox, or the disk fails."""
         while self._written < self._outbox.after or self._cleared < self._outbox.first:
             first, added = self._outbox.first, self._outbox.since(self._written, _AT_A_TIME)
-            rows = [(one.number, one.message.model_dump_json()) for one in added]
             try:
-                async with asyncio.timeout(patience):
-                    await self._worker.run(self._spool.write, rows, first)
+                await self._write(added, first, patience)
             except FAILURES as error:
                 self._complain(error)
                 self._release(self._outbox.after)
@@ -205,6 +207,16 @@ class Spooler:
             self._cleared = first
             self._written = added[-1].number + 1 if added else max(self._written, first)
             self._release(self._written)
+
+    async def _write(self, added: Sequence[NumberedEvent], first: int, patience: float) -> None:
+        """Raises FAILURES, at once where an earlier call has not ended yet."""
+        if self._writing is not None and not self._writing.done():
+            raise TimeoutError
+        rows = [(one.number, one.message.model_dump_json()) for one in added]
+        self._writing = asyncio.create_task(self._worker.run(self._spool.write, rows, first))
+        self._writing.add_done_callback(_hear)
+        async with asyncio.timeout(patience):
+            await asyncio.shield(self._writing)
 
     def _release(self, number: float) -> None:
         self._outbox.released = max(self._outbox.released, number)
@@ -224,3 +236,9 @@ class Spooler:
             reason = str(error) or "the disk does not answer"
             log.warning("events are in memory only, a crash would lose them", url=self._url, reason=reason)
         self._said_failing = True
+
+
+def _hear(write: asyncio.Task[None]) -> None:
+    """What a write raises after nobody waits for it any more is no news."""
+    if not write.cancelled():
+        write.exception()

@@ -6,8 +6,9 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 from .target import is_loopback
@@ -113,3 +114,25 @@ class Rate:
         self._buckets.move_to_end(address)
         if len(self._buckets) > MOST_ADDRESSES:
             self._buckets.popitem(last=False)
+
+
+class Places:
+    """Room for so many at once, of which one address may take only some."""
+
+    def __init__(self, of_each: int, of_all: int) -> None:
+        self._of_each = of_each
+        self._of_all = of_all
+        self._taken: Counter[str] = Counter()
+
+    @contextmanager
+    def place(self, address: str) -> Iterator[bool]:
+        """Whether there is room for one more, who then has it until the block is left."""
+        if self._taken[address] >= self._of_each or self._taken.total() >= self._of_all:
+            yield False
+            return
+        self._taken[address] += 1
+        try:
+            yield True
+        finally:
+            self._taken[address] -= 1
+            self._taken = +self._taken  # of those who are gone nothing is kept

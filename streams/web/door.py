@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from .access import SESSION_SECONDS, Guard, Rate, is_from_here
+from ..bodies import read_body
+from .access import SESSION_SECONDS, Guard, Places, Rate, is_from_here
 
 COOKIE = "keepsight"
 MOST_REQUESTS = 256
 """Requests that may be open at once, viewers included."""
+MOST_LOGINS, MOST_LOGINS_EACH = 32, 4
+"""Strangers who may be saying the password at once: all, and those of one address. They wait for what they
+have not sent yet, and users shall find room beside them."""
+LOGIN_SECONDS = 5.0
+"""How long a stranger may take to say the password."""
 MOST_PASSWORD = 1024
 OPEN = frozenset({"/", "/favicon.ico", "/api/login", "/api/openapi.json"})
 """What strangers may ask for, beside what lies under /static/: nothing of it says anything of a camera."""
@@ -45,6 +52,7 @@ class Door:
         self._guard = guard
         self._guesses = Rate(burst=5, per_second=1 / 12)
         self._calls = Rate(burst=40, per_second=10)
+        self._logins = Places(MOST_LOGINS_EACH, MOST_LOGINS)
         self._open = 0
 
     def add_to(self, application: web.Application) -> None:
@@ -85,7 +93,7 @@ class Door:
         """Why who asks is not let in; None where they are."""
         host = request.headers.get("Host", "")
         authorization = request.headers.get("Authorization", "")
-        if authorization and not self._guesses.has_room(_address(request), time.monotonic()):
+        if authorization and not self._may_guess(request):
             return 429, "too many wrong passwords: wait a minute"
         if self._guard.admits(host, request.cookies.get(COOKIE, ""), authorization):
             return None
@@ -96,15 +104,33 @@ class Door:
         return 401, "the password is missing or wrong"
 
     async def _login(self, request: web.Request) -> web.Response:
-        if not self._guesses.has_room(_address(request), time.monotonic()):
+        with self._logins.place(_address(request)) as has_room:
+            if not has_room:
+                return _refused(503, "too many are logging in: try again in some seconds")
+            return await self._log_in(request)
+
+    async def _log_in(self, request: web.Request) -> web.Response:
+        if not self._may_guess(request):
             return _refused(429, "too many wrong passwords: wait a minute")
         try:
-            said = LoginMessage.model_validate_json((await request.content.read(MOST_PASSWORD)) or b"{}")
-        except ValidationError:
+            async with asyncio.timeout(LOGIN_SECONDS):
+                body = await read_body(request.content, MOST_PASSWORD)
+            said = LoginMessage.model_validate_json(body or b"{}")
+        except TimeoutError:
+            return _refused(408, f"the password did not come within {LOGIN_SECONDS:g} s")
+        except ValueError:
             return _refused(422, 'say {"password": "…"}')
+        if not self._may_guess(request):  # others may have guessed while this one was on its way
+            return _refused(429, "too many wrong passwords: wait a minute")
         if not self._guard.knows(said.password):
             self._guesses.allows(_address(request), time.monotonic())
             return _refused(401, "the password is wrong")
+        return self._let_in(request)
+
+    def _may_guess(self, request: web.Request) -> bool:
+        return self._guesses.has_room(_address(request), time.monotonic())
+
+    def _let_in(self, request: web.Request) -> web.Response:
         response = web.json_response({})
         response.set_cookie(
             COOKIE,

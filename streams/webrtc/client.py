@@ -12,6 +12,7 @@ from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 import aiohttp
 from aiortc import RTCPeerConnection, RTCSessionDescription
 
+from ..bodies import read_body
 from . import peer
 from .incoming import Incoming
 from .peer import MOST_SDP, SDP, UnitTrack
@@ -98,7 +99,7 @@ class Endpoint:
             async with http.post(self.url, data=offer, headers=self.headers) as response:
                 if response.status not in (200, 201):
                     raise PeerError(f"HTTP {response.status} {response.reason}", response.status)
-                answer = (await response.content.read(MOST_SDP)).decode("utf-8", "replace")
+                answer = await _read_answer(response)
                 location = response.headers.get("Location", "")
                 return answer, urljoin(str(response.url), location) if location else ""
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
@@ -110,6 +111,13 @@ class Endpoint:
                 pass
         except (aiohttp.ClientError, TimeoutError):
             return  # it notices by itself
+
+
+async def _read_answer(response: aiohttp.ClientResponse) -> str:
+    try:
+        return (await read_body(response.content, MOST_SDP)).decode("utf-8", "replace")
+    except ValueError as error:
+        raise PeerError(f"its answer is {error}") from None
 
 
 def _cause(error: Exception) -> str:

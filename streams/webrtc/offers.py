@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from ..bodies import read_body
 from .peer import MOST_SDP, SDP
 
 
@@ -11,12 +12,10 @@ async def read_offer(request: web.Request) -> str:
     """The SDP offer in a request's body. Raises the HTTP error to answer with."""
     if request.content_type != SDP:
         raise web.HTTPUnsupportedMediaType(text=f"the offer must be {SDP}\n")
-    body = b""
-    while len(body) <= MOST_SDP and (more := await request.content.read(MOST_SDP + 1 - len(body))):
-        body += more
-    if len(body) > MOST_SDP:
-        raise web.HTTPRequestEntityTooLarge(MOST_SDP, len(body))
-    offer = body.decode("utf-8", "replace")
+    try:
+        offer = (await read_body(request.content, MOST_SDP)).decode("utf-8", "replace")
+    except ValueError:
+        raise web.HTTPRequestEntityTooLarge(MOST_SDP, MOST_SDP + 1) from None
     if not offer.startswith("v=0"):
         raise web.HTTPBadRequest(text="not an SDP offer\n")
     if "m=video" not in offer:

@@ -39,6 +39,20 @@ from keepsight.streams.base import redact
             "RTMPS://host/app/instance/***,rtmp://host/live/***",
         ),
         ("rtmp://host/live", "rtmp://host/live"),
+        *(
+            (
+                f"rtsp://10.0.0.1:554/user=admin_password={password}_channel=1_stream=0.sdp?real_stream",
+                "rtsp://10.0.0.1:554/user=admin_password=***_channel=1_stream=0.sdp?real_stream",
+            )
+            for password in ("secret", "", "se_cret", "_", "se_cr=et", "se/cr?e&t=#", "p@ss:word", "passwd=a")
+        ),
+        ("rtsp://host/user=me_password=secret_more", "rtsp://host/user=me_password=***"),
+        ("http://host/x?user=me_pwd=secret_stream=0&a", "http://host/x?user=me_pwd=***_stream=0&a"),
+        ("rtsp://host/user%3Dme_Password%3Dsecret/1", "rtsp://host/user%3Dme_Password%3D***/1"),
+        (
+            "rtsp://host:554/user=me&password=secret&channel=1&stream=0.sdp?",
+            "rtsp://host:554/user=me&password=***&channel=1&stream=***",
+        ),
     ],
 )
 def test_what_is_secret_in_a_url_is_not_shown_and_everything_else_is(url: str, shown: str) -> None:
@@ -47,7 +61,10 @@ def test_what_is_secret_in_a_url_is_not_shown_and_everything_else_is(url: str, s
 
 @pytest.mark.parametrize(
     "piece",
-    ["?key", "&a=", "://", "a://b:c/", "a://b:1/", "rtmp://a/", "rtmp://", "x", "@", "://:", " ", "/", "a:"],
+    [
+        *("?key", "&a=", "://", "a://b:c/", "a://b:1/", "rtmp://a/", "rtmp://", "x", "@", "://:", " ", "/"),
+        *("a:", "pw=/", "pw=_"),
+    ],
 )
 def test_a_text_of_anybody_is_redacted_in_the_time_it_takes_to_read_it(piece: str) -> None:
     """What takes the square of the length would take minutes of this one, and its cube for ever."""

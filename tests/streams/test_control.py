@@ -38,6 +38,15 @@ def test_every_command_can_be_said() -> None:
     assert asked("reset", {}) == Request(None, Reset("t"))
 
 
+@pytest.mark.parametrize("name", ["prompt", "correct", "forget"])
+def test_an_object_can_be_named_however_many_came_before_it(name: str) -> None:
+    shown = {} if name == "forget" else {"box": BOX}
+    for object_id in (2**15 + 1, 2**16, 2**53):
+        command = asked(name, {"object_id": object_id, **shown}).command
+        assert isinstance(command, Prompt | Correct | Forget)
+        assert command.object_id == object_id
+
+
 def test_a_mask_is_said_as_in_masks_messages() -> None:
     mask = np.zeros((6, 8), np.bool_)
     mask[2:4, 3:5] = True
@@ -80,7 +89,7 @@ def test_a_mask_is_said_as_in_masks_messages() -> None:
         ("correct", '{"box": [0, 0, 1, 1]}', "object_id: is required"),
         ("forget", "{}", "object_id: is required"),
         ("forget", '{"object_id": 1.5}', "object_id: must be a valid integer"),
-        ("forget", '{"object_id": 99999999999}', "object_id: must be less than or equal to 32768"),
+        ("forget", '{"object_id": 9007199254740993}', "object_id: must be less than or equal to 90071992"),
         ("reset", '{"request_id": 5}', "request_id: must be a valid string, not 5"),
         ("reset", '{"request_id": ""}', "request_id: must have at least 1 character"),
         ("reset", '{"everything": true}', "everything: unknown key 'everything'"),

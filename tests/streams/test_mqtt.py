@@ -9,8 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from keepsight.streams.retry import Backoff
@@ -22,7 +24,7 @@ from keepsight.streams.types import SourceStatus
 from tests.logs import Log
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
-from .results import result
+from .results import frame, result, track
 
 CAMERA = "keepsight/n/cam/c"
 RETAINED = {
@@ -129,6 +131,31 @@ async def test_masks_are_sent_where_they_are_asked_for(tmp_path: Path) -> None:
         said = (await subscriber.next()).json
     assert said["index"] == 4
     assert [mask["mask"]["size"] for mask in said["masks"]] == [[48, 64], [48, 64]]
+
+
+@needs_mosquitto
+async def test_what_is_larger_than_the_broker_takes_is_left_out_and_the_rest_goes_on(
+    tmp_path: Path, log: Log
+) -> None:
+    """A broker hangs up on who sends more than it said it takes."""
+    noise = np.random.default_rng(0).random((48, 64)) > 0.5
+    many = replace(result(1), tracks=tuple(track(number, noise) for number in range(1, 20)))
+    settings = ("allow_anonymous true", "max_packet_size 1500")
+    async with Mosquitto(tmp_path, *settings) as broker, Subscriber(broker.port, f"{CAMERA}/#") as subscriber:
+        async with mqtt_sink(broker.port, more="&masks=1") as sink:
+            await sink.write(many)
+            await log.until(lambda entry: entry.get("topic") == f"{CAMERA}/masks")
+            await sink.write(result(2, events=("new",)))
+            heard = await subscriber.until("/masks")
+            await sink.write(replace(many, frame=frame(3)))
+        heard += await subscriber.until("/status", "finished")
+    told = {one.topic: one.json["index"] for one in heard if one.topic.endswith(("/frames", "/masks"))}
+    assert told == {f"{CAMERA}/frames": 2, f"{CAMERA}/masks": 2}
+    assert any(one.topic == f"{CAMERA}/events" for one in heard)
+    assert sum("New client connected" in line and "keepsight-" in line for line in broker.log) == 1
+    large = [entry["topic"] for entry in log.entries if entry["event"] == "message too large, not sent"]
+    assert len(large) == len(set(large)) == len(log.warnings), "each topic is said once, and nothing else"
+    assert {f"{CAMERA}/frames", f"{CAMERA}/masks"} <= set(large)
 
 
 PUBLISH_UNTIL_KILLED = """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import minute
+from keepsight.streams.sinks.home_assistant import discovery, discovery_topic
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.types import Result, Timings, Watched
@@ -177,6 +179,23 @@ async def test_home_assistant_finds_the_node_and_hears_of_it_again_when_it_start
     assert said["device"]["identifiers"]
     assert said["origin"]["name"] == "keepsight"
     assert said["availability"][0]["topic"] == "keepsight/n/availability"
+
+
+def test_names_in_any_script_are_entities_and_devices_of_their_own() -> None:
+    names = ("前门", "后门", "车库", "front yard", "front.yard", "front_yard")
+    target = parse_target("mqtt://broker/?node=n")
+    info = NodeInfo(cameras=tuple(CameraInfo(camera, names) for camera in names))
+    components = json.loads(discovery(target, info))["components"]
+    zones = [one for one in components.values() if "/zone/" in one["state_topic"]]
+    assert len({one["state_topic"] for one in zones}) == len(names) ** 2
+    assert len({one["unique_id"] for one in components.values()}) == len(components)
+    assert "front_yard_zone_front_yard" in components
+    nodes = [replace(target, node=node) for node in ("Küche", "Köche", "K_che", "K.che")]
+    topics = {discovery_topic(one) for one in nodes}
+    assert len(topics) == len(nodes)
+    assert all(re.fullmatch(r"homeassistant/device/[A-Za-z0-9_-]+/config", topic) for topic in topics)
+    devices = {json.loads(discovery(one, info))["device"]["identifiers"][0] for one in nodes}
+    assert len(devices) == len(nodes)
 
 
 async def test_nothing_is_said_to_home_assistant_where_that_is_not_wanted(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from keepsight.streams.base import Sink, SinkError
 from keepsight.streams.sinks import KNOWN_SINKS, open_sink
 from keepsight.streams.sinks.writer import WriterSink
 from keepsight.streams.types import Result
+from tests.logs import Log
 
 from .results import disc, frame, result, track
 
@@ -141,9 +142,17 @@ async def test_ids_above_255_are_written_as_16_bit_grey(tmp_path: Path) -> None:
     assert np.array_equal(read, large.tracks[0].mask * np.uint16(40_000))
 
 
-async def test_an_id_that_no_png_can_hold_is_a_sink_error(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="65535"):
-        await write_all(f"masks:{tmp_path}", [Result(frame(), (track(70_000, np.ones((48, 64), np.bool_)),))])
+async def test_an_object_whose_id_no_png_can_hold_is_left_out_and_that_is_said_once(
+    tmp_path: Path, log: Log
+) -> None:
+    left, right = np.zeros((48, 64), np.bool_), np.zeros((48, 64), np.bool_)
+    left[:, :32], right[:, 32:] = True, True
+    both = (track(65_535, left), track(65_536, right))
+    await write_all(f"masks:{tmp_path}", [Result(frame(index), both) for index in range(3)])
+    read = cv2.imread(str(tmp_path / "00002.png"), cv2.IMREAD_UNCHANGED)
+    assert read is not None
+    assert np.array_equal(read, left * np.uint16(65_535))
+    assert log.warnings == ["objects with higher ids are left out: a PNG holds no more"]
 
 
 async def test_masks_of_an_older_run_are_not_mixed_with_the_new_ones(tmp_path: Path) -> None:

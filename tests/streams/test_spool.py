@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from keepsight.streams.sinks import spool as spool_module
 from keepsight.streams.sinks.outbox import Outbox
 from keepsight.streams.sinks.spool import Spool, Spooler
 from tests.logs import Log
@@ -209,8 +210,10 @@ class HangingSpool(Spool):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self.may_write = threading.Event()
+        self.writes = threading.Event()
 
     def write(self, added: Sequence[tuple[int, str]], first: int) -> None:
+        self.writes.set()
         self.may_write.wait()
         super().write(added, first)
 
@@ -225,3 +228,37 @@ async def test_a_disk_that_hangs_holds_up_neither_events_nor_leaving(tmp_path: P
     assert time.monotonic() - began < 4
     spool.may_write.set()
     assert log.warnings[0] == SAID[0]
+
+
+async def test_while_a_disk_hangs_nothing_more_is_given_to_it_and_afterwards_everything_is_written(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool_module, "PATIENCE_SECONDS", 0.01)
+    events, spool = outbox(), HangingSpool(tmp_path / "a.sqlite")
+    async with Keeper(spool, events) as keeper:
+        for index in range(20):
+            events.put(result(index, events=("update",)))
+            await keeper.released(index + 1)
+        assert keeper._worker._calls.empty(), "each call would hold what it was to write"
+        spool.may_write.set()
+        while keeper.kept < 20:  # with the events that come then
+            events.put(result(20, events=("update",)))
+            await asyncio.wait_for(keeper.news.wait(), 10)
+            keeper.news.clear()
+    assert log.warnings == SAID
+    left = Spool(tmp_path / "a.sqlite")
+    assert [number for number, _ in left.open()] == list(range(events.after))
+    left.close()
+
+
+async def test_a_slow_disk_that_is_left_while_it_writes_has_everything(tmp_path: Path, log: Log) -> None:
+    events, spool = outbox(), HangingSpool(tmp_path / "a.sqlite")
+    async with Keeper(spool, events):
+        events.put(result(0, events=("new",)))
+        await asyncio.to_thread(spool.writes.wait, 10)
+        events.put(result(1, events=("end",)))
+        threading.Timer(0.05, spool.may_write.set).start()
+    assert log.warnings == []
+    left = Spool(tmp_path / "a.sqlite")
+    assert [number for number, _ in left.open()] == [0, 1]
+    left.close()

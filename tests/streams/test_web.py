@@ -7,6 +7,7 @@ import json
 import os
 import ssl
 import subprocess
+from asyncio import FIRST_COMPLETED
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +24,13 @@ from keepsight.streams.control import COMMANDS, MAX_BYTES
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.types import Applied, Prompt, Refusal, Result, SourceStatus
 from keepsight.streams.web import camera as camera_module
-from keepsight.streams.web import clips
+from keepsight.streams.web import clips, door
 from keepsight.streams.web.live import MOST_WORDS
 from keepsight.streams.web.pictures import outlines_of
 from keepsight.streams.web.server import WebServer
 from keepsight.streams.web.sink import WebSink
 
-from .page import PASSWORD, commanded, live, open_page
+from .page import PASSWORD, Page, commanded, live, open_page
 from .results import disc, result
 
 
@@ -162,19 +163,75 @@ async def test_with_a_password_nothing_is_told_before_it_was_given() -> None:
         assert (await page.get("api/cameras", headers=session))[0] == 200
 
 
+async def log_in(page: Page, word: str) -> int:
+    async with page.http.post(page.at("api/login"), json={"password": word}) as answer:
+        return answer.status
+
+
 async def test_guessing_is_slow_and_the_right_password_is_not_among_what_is_refused_then() -> None:
     async with open_page(f"web://:{PASSWORD.replace(' ', '%20')}@127.0.0.1:0") as page:
-
-        async def guess(word: str) -> int:
-            async with page.http.post(page.at("api/login"), json={"password": word}) as answer:
-                return answer.status
-
-        assert [await guess(f"guess {number}") for number in range(7)] == [401] * 5 + [429] * 2
-        assert await guess(PASSWORD) == 429
+        assert [await log_in(page, f"guess {number}") for number in range(7)] == [401] * 5 + [429] * 2
+        assert await log_in(page, PASSWORD) == 429
         wrong = {"Authorization": "Bearer wrong"}
         assert (await page.get("api/cameras", headers=wrong))[0] == 429
         async with page.http.post(page.at("api/login"), data=b"x" * 5000) as answer:
             assert answer.status == 429
+
+
+async def start_login(page: Page, *, length: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """The head of a login whose body is to follow."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", page.server.port)
+    head = f"POST /api/login HTTP/1.1\r\nHost: 127.0.0.1:{page.server.port}\r\nContent-Length: {length}"
+    writer.write(f"{head}\r\n\r\n".encode())
+    return reader, writer
+
+
+async def status_of(reader: asyncio.StreamReader) -> int:
+    return int((await reader.readline()).split()[1])
+
+
+async def test_strangers_who_never_say_the_password_take_no_place_from_those_who_know_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(door, "LOGIN_SECONDS", 0.5)
+    monkeypatch.setattr(door, "MOST_REQUESTS", door.MOST_LOGINS_EACH + 2)
+    async with open_page(f"web://:{PASSWORD.replace(' ', '%20')}@127.0.0.1:0") as page:
+        strangers = [await start_login(page, length=40) for _ in range(door.MOST_LOGINS_EACH + 6)]
+        first = [asyncio.create_task(status_of(reader)) for reader, _ in strangers]
+        while sum(one.done() for one in first) < 6:  # those for whom there was no room
+            await asyncio.wait([one for one in first if not one.done()], return_when=FIRST_COMPLETED)
+        bearer = {"Authorization": f"Bearer {PASSWORD}"}
+        assert (await page.get("api/cameras", headers=bearer))[0] == 200
+        statuses = await asyncio.gather(*first)
+        assert sorted(statuses) == [408] * door.MOST_LOGINS_EACH + [503] * 6
+        assert await log_in(page, PASSWORD) == 200
+        for _, writer in strangers:
+            writer.close()
+
+
+async def test_a_password_that_comes_in_pieces_is_understood() -> None:
+    async with open_page(f"web://:{PASSWORD.replace(' ', '%20')}@127.0.0.1:0") as page:
+        said = json.dumps({"password": PASSWORD}).encode()
+        reader, writer = await start_login(page, length=len(said))
+        for byte in said:
+            writer.write(bytes((byte,)))
+            await writer.drain()
+            await asyncio.sleep(0)
+        assert await status_of(reader) == 200
+        writer.close()
+
+
+async def test_guesses_that_were_begun_together_are_counted_like_others() -> None:
+    async with open_page(f"web://:{PASSWORD.replace(' ', '%20')}@127.0.0.1:0") as page:
+        assert [await log_in(page, "wrong") for _ in range(3)] == [401] * 3
+        said = json.dumps({"password": "wrong"}).encode()
+        begun = [await start_login(page, length=len(said)) for _ in range(door.MOST_LOGINS_EACH)]
+        await page.get("")  # they have been read by now
+        for _, writer in begun:
+            writer.write(said)
+        assert sorted([await status_of(reader) for reader, _ in begun]) == [401, 401, 429, 429]
+        for _, writer in begun:
+            writer.close()
 
 
 async def test_other_sites_and_other_names_for_us_are_refused() -> None:

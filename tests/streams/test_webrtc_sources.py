@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from aiohttp import ClientSession, web
 from aiohttp.test_utils import TestServer
+from aiohttp.typedefs import Handler
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
 from aiortc.mediastreams import VideoStreamTrack
 from av import VideoFrame
@@ -23,6 +24,8 @@ from keepsight.streams.sources import open_source
 from keepsight.streams.sources.webrtc import WhepSource
 from keepsight.streams.types import Frame, SourceStatus
 from keepsight.streams.webrtc import whep
+from keepsight.streams.webrtc.client import Endpoint, PeerError
+from keepsight.streams.webrtc.peer import MOST_SDP, SDP
 from keepsight.streams.webrtc.whip_server import WhipListener
 from tests.peers.chromium import Chromium, why_no_chromium
 
@@ -248,6 +251,41 @@ async def test_a_whep_server_that_wants_another_password_is_not_asked_often(stat
     async with TestServer(application) as server:
         with pytest.raises(DeniedError, match=f"HTTP {status} .*: check user and password"):
             await _entered(WhepSource(f"whep://me:secret@127.0.0.1:{server.port}/door", 5.0))
+
+
+@web.middleware
+async def in_pieces(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answers as they come through some proxies: a line at a time, of no length that was told before."""
+    whole = await handler(request)
+    if not isinstance(whole, web.Response) or not isinstance(whole.body, bytes):
+        return whole
+    kept = {name: whole.headers[name] for name in ("Content-Type", "Location") if name in whole.headers}
+    pieces = web.StreamResponse(status=whole.status, headers=kept)
+    pieces.enable_chunked_encoding()
+    await pieces.prepare(request)
+    for line in whole.body.splitlines(keepends=True):
+        await pieces.write(line)
+        for _ in range(10):  # it is read before the next one comes
+            await asyncio.sleep(0)
+    return pieces
+
+
+async def test_an_answer_that_comes_in_pieces_is_read_to_its_end() -> None:
+    application = web.Application(middlewares=[in_pieces])
+    whep.mount(application, {"door": SharedEncoder("door")})
+    async with TestServer(application) as server, AsyncExitStack() as exits:
+        await Endpoint.of(f"whep://127.0.0.1:{server.port}/whep/door").watch(exits, 5.0)
+
+
+async def test_an_answer_that_does_not_end_is_said() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.Response(status=201, text="v=0\r\n" * MOST_SDP, content_type=SDP)
+
+    application = web.Application()
+    application.router.add_post("/door", answer)
+    async with TestServer(application) as server, AsyncExitStack() as exits:
+        with pytest.raises(PeerError, match=f"its answer is longer than {MOST_SDP} bytes"):
+            await Endpoint.of(f"whep://127.0.0.1:{server.port}/door").watch(exits, 5.0)
 
 
 PUBLISH = """
