@@ -128,6 +128,9 @@ class RtspService:
     ) -> None:
         await self._server.close(self._listening)
 
+    def check(self) -> None:
+        """What befalls a player ends its connection alone."""
+
 
 class _Player:
     """One connection: what it asks, and at most one session."""
