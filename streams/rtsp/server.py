@@ -25,12 +25,11 @@ from .messages import (
     read_request,
     response,
 )
+from .room import Room, TakeSeat
 from .transports import Channels, Datagrams, Interleaved, Ports, Transport, offered
 
 log = structlog.get_logger(__name__)
 
-PLAYERS = 32
-"""Connections to one port at once."""
 IDLE_SECONDS = 60.0
 """Who plays nothing and says nothing for so long is let go."""
 PATIENCE_SECONDS = 10.0
@@ -50,7 +49,8 @@ class RtspServer:
     def __init__(self) -> None:
         self.cameras: dict[str, tuple[Listening, SharedEncoder]] = {}
         self._server: asyncio.Server | None = None
-        self._players: set[asyncio.Task[None]] = set()
+        self._connections: set[asyncio.Task[None]] = set()
+        self._room = Room()
         self._turn = asyncio.Lock()
 
     async def open(self, at: Listening, encoder: SharedEncoder) -> None:
@@ -85,25 +85,24 @@ class RtspServer:
                 return
             server, self._server = self._server, None
             server.close()
-            for player in self._players:
-                player.cancel()
-            await asyncio.gather(*self._players, return_exceptions=True)
+            for connection in self._connections:
+                connection.cancel()
+            await asyncio.gather(*self._connections, return_exceptions=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._players.add(task)
+        self._connections.add(task)
+        host, *_ = writer.get_extra_info("peername") or ("",)  # nothing where it has gone already
         try:
-            if len(self._players) > PLAYERS:
-                writer.write(response(453, None, {}))
-            else:
-                await _Player(self, reader, writer).serve()
+            async with self._room.enter(host) as take_seat:
+                await _Player(self, reader, writer, take_seat).serve()
         except (ConnectionError, TimeoutError):
             writer.transport.abort()  # over TLS a farewell would wait for who takes nothing
-        except asyncio.CancelledError:  # the server closes; asyncio would log what ends a connection's task
+        except asyncio.CancelledError:  # it closes, or needs the room; asyncio would log what ends the task
             pass
         finally:
-            self._players.discard(task)
+            self._connections.discard(task)
             writer.close()
 
 
@@ -128,14 +127,22 @@ class RtspService:
     ) -> None:
         await self._server.close(self._listening)
 
+    def check(self) -> None:
+        """What befalls a player ends its connection alone."""
+
 
 class _Player:
     """One connection: what it asks, and at most one session."""
 
     def __init__(
-        self, server: RtspServer, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        server: RtspServer,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        take_seat: TakeSeat,
     ) -> None:
         self._server = server
+        self._take_seat = take_seat
         self._reader = reader
         self._writer = writer
         self._packetizer = rtp.Packetizer()
@@ -227,6 +234,8 @@ class _Player:
         ]
         if self._playing is not None:
             return await self._say(455, request)
+        if not self._take_seat():
+            return await self._say(453, request)
         transport = await self._first_of(wanted)
         if transport is None:
             return await self._say(461, request)

@@ -6,6 +6,7 @@ import re
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,9 @@ from ..types import Event, Result
 from .pictures import place
 
 _OURS = re.compile(r"\d{8}T\d{6}Z-[a-z_]+-\d+(-\d+)?\.(mp4|(\d+\.)(jpg|json))")
+_UNFINISHED = re.compile(rf"\.{_OURS.pattern}\.part")
+_UNFINISHED_SECONDS = 60.0
+"""Nobody writes a picture or a note for so long: the process that began it was killed."""
 _MP4 = {"movflags": "hybrid_fragmented", "flush_packets": "1"}
 """Playable while it is written and where the process was killed; with an index once it is finished."""
 _QUALITY = 85
@@ -97,7 +101,10 @@ class ClipFiles:
             file.close()
 
     def tidy(self) -> None:
-        """Remove recordings that are too old, and the oldest of too many, but not the one in progress."""
+        """Remove recordings that are too old, and the oldest of too many, but not the one in progress; and
+        what a process that was killed has not finished."""
+        for path in _unfinished(self._folder):
+            path.unlink(missing_ok=True)
         recordings = sorted(_recordings(self._folder), key=lambda one: one.newest)
         total = sum(recording.size for recording in recordings)
         for recording in recordings:
@@ -136,6 +143,16 @@ def _recordings(folder: Path) -> list[_Recording]:
         if _OURS.fullmatch(path.name):
             files[path.name.partition(".")[0]].append(path)
     return [_recording(name, paths) for name, paths in files.items()]
+
+
+def _unfinished(folder: Path) -> list[Path]:
+    """Pieces that are ours and are not being written now, perhaps by another output to this folder."""
+    found = []
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):  # it has just been finished
+            if _UNFINISHED.fullmatch(path.name) and time.time() - path.stat().st_mtime > _UNFINISHED_SECONDS:
+                found.append(path)
+    return found
 
 
 def _recording(name: str, paths: Sequence[Path]) -> _Recording:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from ..base import SinkError, redact
 from ..encoder import SharedEncoder
@@ -15,8 +15,13 @@ from ..rtsp.server import RtspService
 from ..types import Result
 from .services import Hls, Push, WhipPush
 
-Service = AbstractAsyncContextManager[object]
-"""Reads the encoder's units while it is entered. Entering may raise SinkError."""
+
+class Service(AbstractAsyncContextManager[object], Protocol):
+    """Reads the encoder's units while it is entered. Entering may raise SinkError."""
+
+    def check(self) -> None:
+        """Raises what it has ended with, where it reads no more."""
+        ...
 
 
 class LiveVideoSink:
@@ -41,6 +46,7 @@ class LiveVideoSink:
         await self._exits.__aexit__(kind, error, trace)
 
     async def write(self, result: Result) -> None:
+        self._service.check()
         await self._encoder.write(result)
 
 

@@ -230,7 +230,12 @@ def beside(path: Path) -> Path:
 
 
 def place(path: Path, data: bytes) -> None:
-    """Write a file whole: under its name there is the old one or the new one, at any time."""
+    """Write a file whole: under its name there is the old one or the new one, at any time. Where that fails
+    nothing is left beside it."""
     part = beside(path)
-    part.write_bytes(data)
-    part.replace(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

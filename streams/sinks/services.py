@@ -10,13 +10,13 @@ from abc import ABC, abstractmethod
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeGuard, cast
 
 import av
 import structlog
 
 from ..base import SinkError, redact
-from ..encoder import SharedEncoder, Unit
+from ..encoder import CLOCK_RATE, SharedEncoder, Unit, Units
 from ..muxing import Muxer
 from ..pushing import CONNECTED, PATIENCE_SECONDS, greeting, record
 from ..retry import OUTPUTS
@@ -43,6 +43,7 @@ class Service(ABC):
         self.url = redact(url)
         self._encoder = encoder
         self._failures = 0
+        self._online = False
         self._running: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -62,10 +63,23 @@ class Service(ABC):
                 await self._serve()
                 pause = 0.0
             except Interrupted as reason:
-                pause = OUTPUTS.delay(self._failures, random.random())
-                self._failures += 1
-                log.warning("output interrupted", sink=self.url, reason=str(reason), again_in=round(pause, 1))
+                pause = self._interrupted(str(reason))
+            except OSError as error:  # for a moment too few files, too little memory, too many processes
+                pause = self._interrupted(error.strerror or str(error))
             await asyncio.sleep(pause)
+
+    def _interrupted(self, reason: str) -> float:
+        """How many seconds to wait before it begins again."""
+        pause = OUTPUTS.delay(self._failures, random.random())
+        self._failures += 1
+        self._online = False
+        log.warning("output interrupted", sink=self.url, reason=reason, again_in=round(pause, 1))
+        return pause
+
+    def check(self) -> None:
+        """Raises what it has ended with, though it never should."""
+        if self._running is not None and self._running.done():
+            self._running.result()
 
     @abstractmethod
     async def _serve(self) -> None:
@@ -73,7 +87,9 @@ class Service(ABC):
 
     def _works(self) -> None:
         """The units are being taken."""
-        log.info("output online", sink=self.url)
+        if not self._online:
+            log.info("output online", sink=self.url)
+        self._online = True
         self._failures = 0
 
 
@@ -163,8 +179,18 @@ class WhipPush(Service):
 
 SEGMENT_SECONDS = 2
 PLAYLIST_SEGMENTS = 6
+GAP_SECONDS = 10
+"""Where no picture came for longer, a segment ends and a discontinuity follows: a segment that went on over a
+camera's outage would be as long as that, and players wait for its length before they look for more."""
 PLAYLIST = "live.m3u8"
 _SEGMENTS = "segment-*.ts"
+_UNLISTED_SEGMENTS = 2
+"""So many are kept for those who still play them after they have left the list."""
+
+
+def follows(unit: Unit | None, last: Unit) -> TypeGuard[Unit]:
+    """Whether a unit goes into the same stretch as the one before it."""
+    return unit is not None and unit.size == last.size and unit.pts - last.pts <= GAP_SECONDS * CLOCK_RATE
 
 
 class Hls(Service):
@@ -191,25 +217,33 @@ class Hls(Service):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await super().__aexit__(kind, error, trace)
+        with suppress(OSError):
+            await self._worker.run(self._end)
         await self._worker.__aexit__(kind, error, trace)
 
     async def _serve(self) -> None:
         with self._encoder.read() as units:
             unit = await anext(units, None)
-            if unit is None:
-                raise Interrupted("the encoder was closed")
+            while unit is not None:
+                unit = await self._write_stretch(unit, units)
+            raise Interrupted("the encoder was closed")
+
+    async def _write_stretch(self, first: Unit, units: Units) -> Unit | None:
+        """Write a key frame and what follows it closely. What the next stretch begins with, a key frame too:
+        after a gap and at another size the encoder makes one."""
+        try:
+            muxer = await self._worker.run(self._open, first)
+            self._works()
+            last, unit = first, cast(Unit | None, first)
             try:
-                muxer = await self._worker.run(self._open, unit)
-                self._works()
-                try:
-                    size = unit.size
-                    while unit is not None and unit.size == size:
-                        await self._worker.run(muxer.write, unit.data, unit.pts, unit.key)
-                        unit = await anext(units, None)
-                finally:
-                    await asyncio.shield(self._worker.run(muxer.__exit__, None, None, None))
-            except (OSError, av.FFmpegError) as error:
-                raise Interrupted(error.strerror or str(error)) from None
+                while follows(unit, last):
+                    await self._worker.run(muxer.write, unit.data, unit.pts, unit.key)
+                    last, unit = unit, await anext(units, None)
+            finally:
+                await asyncio.shield(self._worker.run(muxer.__exit__, None, None, None))
+        except (OSError, av.FFmpegError) as error:
+            raise Interrupted(error.strerror or str(error)) from None
+        return unit
 
     def _clear(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -219,14 +253,27 @@ class Hls(Service):
         probe.touch()
         probe.unlink()
 
-    def _open(self, unit: Unit) -> Muxer:
-        flags = ["delete_segments", "independent_segments", "temp_file", "program_date_time"]
+    def _drop_old(self) -> None:
+        """FFmpeg forgets at the end of a stretch which segments it was to remove."""
+        written = sorted(self._folder.glob(_SEGMENTS), key=lambda path: (len(path.name), path.name))
+        for path in written[: -PLAYLIST_SEGMENTS - _UNLISTED_SEGMENTS]:
+            path.unlink(missing_ok=True)
+
+    def _end(self) -> None:
+        """Tell players that no more comes. FFmpeg would at the end of each stretch, and they would leave."""
         if (self._folder / PLAYLIST).exists():
+            with (self._folder / PLAYLIST).open("a", encoding="ascii") as playlist:
+                playlist.write("#EXT-X-ENDLIST\n")
+
+    def _open(self, unit: Unit) -> Muxer:
+        flags = ["delete_segments", "independent_segments", "temp_file", "program_date_time", "omit_endlist"]
+        if (self._folder / PLAYLIST).exists():
+            self._drop_old()
             flags += ["append_list", "discont_start"]
         options = {
             "hls_time": str(SEGMENT_SECONDS),
             "hls_list_size": str(PLAYLIST_SEGMENTS),
-            "hls_delete_threshold": "2",
+            "hls_delete_threshold": str(_UNLISTED_SEGMENTS),
             "hls_flags": "+".join(flags),
             "hls_segment_filename": str(self._folder / _SEGMENTS.replace("*", "%05d")),
         }

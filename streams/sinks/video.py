@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
@@ -27,6 +28,8 @@ _ENCODER = {"preset": "superfast", "crf": "22"}
 _ENCODER_THREADS = 2
 _TICKS = {".mp4": 90_000, ".mkv": 1_000}
 """Ticks a second. Matroska knows milliseconds only."""
+_LONGEST_GAPS = {".mp4": 6 * 3600.0, ".mkv": math.inf}
+"""Seconds from one picture to the next. FFmpeg's MP4 muxer gives up all times after one of 2^31 ticks."""
 _MUXER: Mapping[str, dict[str, str]] = {
     ".mp4": {"movflags": "frag_keyframe+empty_moov+default_base_moof", "flush_packets": "1"},
     ".mkv": {"cluster_time_limit": "1000", "flush_packets": "1"},
@@ -39,7 +42,8 @@ class VideoWriter:
 
     The video has the first frame's size, made even by repeating the last row or column (4:2:0 needs it);
     frames of another size are scaled to it. It starts at 0 and keeps the frames' own intervals; a frame that
-    is not later than the one before it is shown one tick after it. Without any frame no file is left
+    is not later than the one before it is shown one tick after it. In MP4 no interval is longer than six
+    hours. Without any frame no file is left
     but one that was there before.
     """
 
@@ -77,6 +81,7 @@ class _Encoding:
         self._size = (height, width)
         self._start = start
         self._tick = Fraction(1, _TICKS[ending])
+        self._longest_gap = _LONGEST_GAPS[ending]
         self._last_pts = -1
         self._last_key = -KEY_FRAME_SECONDS
         self._file = ShieldedFile(path)
@@ -87,12 +92,11 @@ class _Encoding:
 
     def write(self, picture: Image, time: float) -> None:
         frame = to_frame(to_i420(self._fitted(picture)))
-        frame.pts = max(round((time - self._start) / self._tick), self._last_pts + 1)
+        frame.pts = self._place(time)
         frame.time_base = self._tick
         if (seconds := frame.pts * self._tick) - self._last_key >= KEY_FRAME_SECONDS:
             frame.pict_type = PictureType.I
             self._last_key = float(seconds)
-        self._last_pts = frame.pts
         self._container.mux(self._stream.encode(frame))
         self._file.check()
 
@@ -101,6 +105,13 @@ class _Encoding:
         self._container.close()
         self._file.close()
         self._file.check()
+
+    def _place(self, time: float) -> int:
+        """In ticks, always rising."""
+        last = float(max(0, self._last_pts) * self._tick)
+        self._start += max(0.0, time - self._start - last - self._longest_gap)
+        self._last_pts = max(round((time - self._start) / self._tick), self._last_pts + 1)
+        return self._last_pts
 
     def _fitted(self, picture: Image) -> Image:
         if picture.shape[:2] == self._size:

@@ -179,9 +179,10 @@ class ContainerSource(ThreadedSource):
             marked = picture.key_frame and picture.pts is not None
             own = Mark(index, picture.pts or 0, replace(timeline)) if marked else None
             told = _told(picture, stream)
-            at = timeline.place(told)
+            arrived = time.monotonic()
+            at = timeline.place(told, arrived if self.live else None)
             captured, clock = self._clock.captured(told) if self.live else (at, FILE)
-            yield Frame(image, index, 0, at, captured, clock, time.monotonic(), decode_seconds), own
+            yield Frame(image, index, 0, at, captured, clock, arrived, decode_seconds), own
             index += 1
 
     def _pictures(self, container: InputContainer, stream: VideoStream) -> Iterator[tuple[VideoFrame, float]]:

@@ -19,6 +19,11 @@ from ..types import Frame
 NOMINAL_RATE = 25.0
 """Frames/s where nothing says how fast pictures follow one another."""
 
+LEAP_SECONDS = 10.0
+"""By so much may a live picture be ahead of the time in which it came."""
+LONGEST_STEP_SECONDS = 120.0
+"""By so much where pictures are as far apart: a camera that sends one a minute, in segments of several."""
+
 
 @dataclass(frozen=True, slots=True)
 class StreamInfo:
@@ -30,22 +35,38 @@ class StreamInfo:
 
 @dataclass(slots=True)
 class Timeline:
-    """Presentation times from 0, always rising, `step` apart where the stream does not say."""
+    """Presentation times from 0, always rising, `step` apart where the stream does not say.
+
+    Where it says something impossible, its clock was set: it was set back, or, if live, it is ahead of the
+    time in which the pictures came. The picture then follows the one before it as it came.
+    """
 
     step: float
     last: float = -1.0
     start: float | None = None
+    arrived: float | None = None
+    usual: float = 0.0
 
-    def place(self, told: float | None) -> float:
-        """The time of the next picture, which the stream says is at `told` seconds."""
+    def place(self, told: float | None, arrived: float | None = None) -> float:
+        """The time of the next picture, which the stream says is at `told` seconds; of a live one that came
+        at `arrived`, in seconds of a clock that nobody sets."""
+        passed = 0.0 if self.arrived is None or arrived is None else arrived - self.arrived
+        self.arrived = arrived
         expected = 0.0 if self.last < 0 else self.last + self.step
         if told is None:
             self.last = expected
             return expected
-        if self.start is None or told - self.start < self.last - 1.0:  # or its clock was set back
-            self.start = told - expected
+        if self.start is None or self._was_set(told - self.start - self.last, passed):
+            self.start = told - max(expected, self.last + passed)
         self.last = max(told - self.start, self.last + 1e-6)
         return self.last
+
+    def _was_set(self, step: float, passed: float) -> bool:
+        """Whether the stream's clock was, so many seconds after the picture before. Segments bring several
+        pictures at once: steps as long as the one before are believed."""
+        believed = min(max(LEAP_SECONDS, 2 * self.usual), LONGEST_STEP_SECONDS)
+        self.usual = step
+        return step < -1.0 or (self.arrived is not None and step - passed > believed)
 
 
 @dataclass(slots=True)

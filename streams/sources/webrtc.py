@@ -65,7 +65,7 @@ class _PeerSource(ABC):
             told = (
                 None if picture.pts is None or picture.time_base is None else picture.pts * picture.time_base
             )
-            at = timeline.place(None if told is None else float(told))
+            at = timeline.place(None if told is None else float(told), came.arrived)
             yield Frame(image, index, 0, at, came.captured, "arrival", came.arrived)
             index += 1
 

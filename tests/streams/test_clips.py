@@ -19,6 +19,7 @@ from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.sinks import clip_files, open_sink
 from keepsight.streams.sinks.clip_files import ClipFiles
 from keepsight.streams.sinks.clips_target import ClipsTarget, parse_clips
+from keepsight.streams.sinks.pictures import place
 from keepsight.streams.types import EventKind
 from tests.logs import Log
 
@@ -211,6 +212,19 @@ def test_the_oldest_of_too_many_recordings_are_removed(tmp_path: Path) -> None:
     ages = {**dict.fromkeys(OLD, 1000.0), **dict.fromkeys(NEW, 10.0), "holiday.mp4": 9000.0}
     assert kept(tmp_path / "a", ages, size=5000) == {*OLD, *NEW, "holiday.mp4"}
     assert kept(tmp_path / "b", ages, size=4999) == {*NEW, "holiday.mp4"}
+
+
+def test_pieces_of_a_process_that_was_killed_are_removed_and_nobody_elses(tmp_path: Path) -> None:
+    piece, fresh = f".{OLD[1]}.part", f".{NEW[1]}.part"
+    ages = {piece: 100.0, fresh: 1.0, ".holiday.jpg.part": 9000.0, OLD[1]: 100.0}
+    assert kept(tmp_path, ages) == {fresh, ".holiday.jpg.part", OLD[1]}
+
+
+def test_a_file_that_cannot_be_placed_leaves_no_piece(tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(IsADirectoryError):
+        place(tmp_path / "taken", b"x")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 async def test_what_grows_too_old_is_removed_while_no_frames_come(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import gc
 import http.server
 import threading
@@ -291,6 +292,28 @@ def test_time_rises_when_a_stream_repeats_itself_or_sets_its_clock_back() -> Non
     assert times[4:] == pytest.approx([85.0, 85.1, 85.2])
 
 
+def placed(told: list[float], arrived: list[float], step: float = 0.1) -> list[float]:
+    timeline = Timeline(step)
+    return [timeline.place(*picture) for picture in zip(told, arrived, strict=True)]
+
+
+def test_a_live_clock_that_is_set_ahead_leaves_no_gap_but_that_in_which_nothing_came() -> None:
+    told = [5.0, 5.1, 5.2, 93_600.0, 93_600.1, 187_200.0]
+    assert placed(told, [0.0, 0.1, 0.2, 0.3, 0.4, 60.4]) == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.4, 60.4])
+
+
+def test_a_camera_of_one_picture_a_minute_keeps_its_times() -> None:
+    minutes = [60.0 * index for index in range(9)]
+    assert placed(minutes, minutes) == pytest.approx(minutes)
+    bursts = [180.0 * (index // 3) for index in range(9)]  # segments of three pictures
+    assert placed(minutes, bursts) == pytest.approx([0.0, *(60.0 * index + 0.1 for index in range(8))])
+
+
+def test_a_recording_keeps_its_gaps() -> None:
+    timeline = Timeline(step=0.1)
+    assert [timeline.place(told) for told in (5.0, 5.1, 9000.0)] == pytest.approx([0.0, 0.1, 8995.0])
+
+
 @pytest.fixture
 def web_server(tmp_path: Path) -> Iterator[str]:
     """Serves the test's folder, and under /camera an MJPEG stream of six pictures. Gives its URL."""
@@ -347,3 +370,17 @@ async def test_an_hls_play_list_is_played_at_its_own_speed(make_clip: MakeClip, 
     assert source.live
     assert len(frames) + source.dropped == 20
     assert all(frame.arrived - started >= frame.time for frame in frames)
+
+
+async def test_an_hls_encoder_that_begins_again_with_later_times_is_played_on_at_once(
+    make_clip: MakeClip, web_server: str, tmp_path: Path
+) -> None:
+    make_clip("a.ts", frames=10)
+    make_clip("b.ts", frames=10, options={"output_ts_offset": "3600"})
+    head = "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:1\n"
+    segments = "#EXTINF:0.4,\na.ts\n#EXT-X-DISCONTINUITY\n#EXTINF:0.4,\nb.ts\n#EXT-X-ENDLIST\n"
+    (tmp_path / "live.m3u8").write_text(head + segments)
+    async with asyncio.timeout(10), http_source(f"{web_server}/live.m3u8", 5.0) as source:
+        frames = [frame async for frame in source]
+    assert len(frames) + source.dropped == 20
+    assert frames[-1].time == pytest.approx(19 / 25, abs=0.1)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
+import re
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +18,7 @@ from keepsight.streams.base import SinkError
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import open_sink, services
+from keepsight.streams.sinks.live import LiveVideoSink
 from keepsight.streams.sources import open_source
 from tests.logs import Log
 
@@ -198,6 +201,67 @@ async def test_hls_keeps_its_newest_segments_and_is_played(need_program: NeedPro
     (folder / "mine.ts").touch()
     async with open_sink(f"hls:{folder}"):
         assert [path.name for path in folder.iterdir()] == ["mine.ts"]
+
+
+class Shaky(services.Service):
+    """Cannot serve at first, for `reason`."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__("rtsp://there/door", SharedEncoder("door"))
+        self.reason: Exception | None = reason
+        self.failed, self.serves = asyncio.Event(), asyncio.Event()
+
+    async def _serve(self) -> None:
+        if self.reason is not None:
+            reason, self.reason = self.reason, None
+            self.failed.set()
+            raise reason
+        self.serves.set()
+        await asyncio.Event().wait()
+
+
+async def test_what_the_system_refuses_for_a_moment_is_tried_again(log: Log) -> None:
+    service = Shaky(OSError(errno.EMFILE, "Too many open files"))
+    async with asyncio.timeout(10), LiveVideoSink(service.url, SharedEncoder(), service) as sink:
+        await service.serves.wait()
+        await sink.write(result(0))
+    assert [(entry["event"], entry["reason"]) for entry in log.entries] == [
+        ("output interrupted", "Too many open files")
+    ]
+
+
+async def test_an_output_that_has_ended_by_a_mistake_of_ours_is_not_written_to_in_silence() -> None:
+    service = Shaky(KeyError("mistake"))
+    async with asyncio.timeout(10), LiveVideoSink(service.url, SharedEncoder(), service) as sink:
+        await service.failed.wait()
+        with pytest.raises(KeyError, match="mistake"):
+            await sink.write(result(0))
+
+
+def count_segments(folder: Path) -> int:
+    return len(list(folder.glob("*.ts")))
+
+
+@pytest.mark.parametrize("interval", [0.2, 30.0])
+async def test_no_hls_segment_is_as_long_as_the_gap_before_the_next_picture(
+    tmp_path: Path, interval: float, log: Log
+) -> None:
+    """A camera that was away for an hour, and one that sends a picture every half minute."""
+    given = [*(index * interval for index in range(20)), *(3600 + index * interval for index in range(20))]
+    async with asyncio.timeout(30), open_sink(f"hls:{tmp_path}") as sink:
+        for index, time in enumerate(given):
+            await sink.write(result(index, size=(120, 160), time=time))
+            await asyncio.sleep(0)
+            if (tmp_path / "live.m3u8").exists():
+                assert "#EXT-X-ENDLIST" not in (tmp_path / "live.m3u8").read_text(), "players would leave"
+    playlist = (tmp_path / "live.m3u8").read_text()
+    assert playlist.endswith("\n#EXT-X-ENDLIST\n")
+    lengths = [float(length) for length in re.findall(r"#EXTINF:([\d.]+)", playlist)]
+    assert "#EXT-X-DISCONTINUITY\n" in playlist
+    assert max(lengths) <= services.GAP_SECONDS
+    assert int(re.findall(r"#EXT-X-TARGETDURATION:(\d+)", playlist)[0]) <= services.GAP_SECONDS
+    assert count_segments(tmp_path) <= services.PLAYLIST_SEGMENTS + 4
+    assert [entry["event"] for entry in log.entries] == ["output online"]
 
 
 async def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

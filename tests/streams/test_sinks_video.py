@@ -61,6 +61,20 @@ async def test_a_variable_frame_rate_is_kept_and_times_always_rise(tmp_path: Pat
     assert all(earlier < later for earlier, later in pairwise(times))
 
 
+@pytest.mark.parametrize(("ending", "longest"), [("mp4", 6), ("mkv", 24)])
+async def test_after_a_camera_was_away_for_hours_the_times_still_rise_as_they_did(
+    tmp_path: Path, ending: str, longest: int
+) -> None:
+    gaps, given = (5, 7, 24), [0.0, 0.04]
+    for hours in gaps:
+        given += [given[-1] + hours * 3600, given[-1] + hours * 3600 + 0.04]
+    await write_all(tmp_path / f"out.{ending}", [result(n, time=time) for n, time in enumerate(given)])
+    times, _ = read_back(tmp_path / f"out.{ending}")
+    steps = [later - earlier for earlier, later in pairwise(times)]
+    assert steps[::2] == pytest.approx([0.04] * 4, abs=0.002)
+    assert steps[1::2] == pytest.approx([3600 * min(hours, longest) for hours in gaps], abs=0.002)
+
+
 @pytest.mark.parametrize(("size", "stored"), [((47, 63), (48, 64)), ((1, 1), (2, 2)), ((49, 31), (50, 32))])
 async def test_odd_sizes_are_made_even(
     tmp_path: Path, size: tuple[int, int], stored: tuple[int, int]
