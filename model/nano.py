@@ -162,8 +162,9 @@ class Nano(nn.Module):
         """`LOOKS` looks, each round what the one before has found; the first round the boxes or, without one,
         round what was `found` in the whole frame."""
         frame = (images.shape[-2], images.shape[-1])
-        boxed = (prompts.labels >= 2).any(1)[:, None, None]
-        squares = squares_shown(torch.where(boxed, last, found), prompts, frame)
+        boxed, lost = (prompts.labels >= 2).any(1), ~(found > 0).flatten(1).any(1)
+        shown = torch.where((boxed | lost)[:, None, None], last, found)
+        squares = squares_shown(shown, prompts, frame)
         closer = self.seen_closer(images, image_of, squares, (last, found), prompts)
         for _ in range(LOOKS - 1):
             squares = squares_shown(closer.logits, prompts, frame)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from .types import Command, EventKind, Frame, Result, SourceStatus, Switch
 
@@ -88,18 +88,22 @@ class SourceListener(Protocol):
         ...
 
 
-@runtime_checkable
-class StopListener(Protocol):
-    """A sink that also tells whether a run came to its end or was stopped before."""
+Ending = Literal["finished", "interrupted", "failed"]
+"""How a run ended: its source did, somebody stopped it, or something broke."""
 
-    def hear_of_stop(self) -> None:
+
+@runtime_checkable
+class EndListener(Protocol):
+    """A sink that also tells how the run ended."""
+
+    def hear_of_end(self, ending: Ending) -> None:
         """Called on the event loop, before the sink is left. Never waits."""
         ...
 
 
-def ending(error: BaseException | None, stopped: bool) -> str:
-    """How a run ended, in a word, from what a sink is left with and whether it heard of a stop."""
-    if stopped or isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
+def ending_with(error: BaseException | None) -> Ending:
+    """How a run ended that says nothing of it, by what a sink is left with."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | GeneratorExit):
         return "interrupted"
     return "failed" if error else "finished"
 

@@ -22,9 +22,9 @@ MAX_PIXELS = 2**25
 MAX_ID = 128
 PIXELS = "are fractions of the frame from 0 to 1, not pixels: divide x by the width and y by the height"
 
-Natural = Annotated[int, Field(ge=0, le=2**53)]
+Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Length = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
-ObjectId = Annotated[int, Field(ge=1, le=2**53)]
+ObjectId = Annotated[int, Field(ge=1, le=2**53 - 1)]
 """Whole numbers up to here are exact in JSON everywhere (RFC 8259, section 6)."""
 RequestId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 

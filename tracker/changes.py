@@ -15,10 +15,11 @@ from .config import Engine, RunConfig, Stream, parse_deployment, read_yaml
 from .config_file import written
 from .fleet import Fleet
 from .remote import (
+    camera_of,
     check_covers,
     check_outputs,
     check_remote,
-    check_removed,
+    check_stays,
     outputs_of,
     put_over,
     refuse_variables,
@@ -54,9 +55,11 @@ class Changes:
             content = with_streams(content)
             if name in content["streams"]:
                 raise ConfigError(f"{name}: there is a stream of this name")
-            check_covers(name, stream, content["streams"])
             added = {"output": page_of(content), **stream}
-            return content | {"streams": content["streams"] | {name: added}}
+            changed = content | {"streams": content["streams"] | {name: added}}
+            streams = parse_deployment(changed).streams
+            check_covers(name, streams[name], streams)
+            return changed
 
         check_remote(name, stream)
         if "source" not in stream:
@@ -68,8 +71,12 @@ class Changes:
             check_outputs(outputs_of(stream), used_by(content))
             content = with_streams(content)
             replaced = put_over(name, stream_of(content, name), stream)
-            check_covers(name, replaced, content["streams"])
-            return content | {"streams": content["streams"] | {name: replaced}}
+            changed = content | {"streams": content["streams"] | {name: replaced}}
+            before, after = parse_deployment(content).streams, parse_deployment(changed).streams
+            if camera_of(before[name].source) != camera_of(after[name].source):
+                check_stays(name, before[name])
+                check_covers(name, after[name], before)
+            return changed
 
         check_remote(name, stream)
         return await self._change(edit)
@@ -77,7 +84,8 @@ class Changes:
     async def remove(self, name: str) -> ChangedMessage:
         def edit(content: Content) -> Content:
             content = with_streams(content)
-            check_removed(name, stream_of(content, name))
+            stream_of(content, name)
+            check_stays(name, parse_deployment(content).streams[name])
             left = {other: stream for other, stream in content["streams"].items() if other != name}
             if not any(pages_of(stream) for stream in left.values()):
                 raise ConfigError(f"{name}: is the last camera of this page, which would close")

@@ -162,9 +162,8 @@ def _shift(background: Image, image: Image, most: float) -> tuple[float, float] 
     if apart < ALIKE:
         return 0.0, 0.0
     window = cv2.createHanningWindow(size, cv2.CV_32F)
-    (x, y), agreed = cv2.phaseCorrelate(
-        reference.copy(), grey.copy(), window
-    )  # it may write into what it is given
+    # it may write into what it is given
+    (x, y), agreed = cv2.phaseCorrelate(reference.copy(), grey.copy(), window)
     if agreed < SURE or math.hypot(x, y) < 0.5:
         return 0.0, 0.0
     if _unexplained(reference, grey, (x, y)) > IMPROVEMENT * apart:

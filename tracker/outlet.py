@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import structlog
 
-from keepsight.streams.base import Sink, SinkError, StopListener
+from keepsight.streams.base import Ending, EndListener, Sink, SinkError
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.types import Result
 
@@ -41,11 +41,11 @@ class Outlet:
     async def put(self, result: Result) -> None:
         await self._mailbox.put(result)
 
-    def close(self, stopped: bool = False) -> None:
+    def close(self, ending: Ending) -> None:
         """Nothing more comes: what waits is written, then the output is finished. A sink that wants to know
-        is told where the run was `stopped` before its end."""
-        if stopped and isinstance(self._sink, StopListener):
-            self._sink.hear_of_stop()
+        hears how the run ended."""
+        if isinstance(self._sink, EndListener):
+            self._sink.hear_of_end(ending)
         self._mailbox.close()
 
     async def _write_all(self) -> None:

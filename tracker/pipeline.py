@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 import structlog
 
-from keepsight.streams.base import Commander, Sink, SinkError, Source, SourceError, Switched
+from keepsight.streams.base import Commander, Ending, Sink, SinkError, Source, SourceError, Switched
 from keepsight.streams.mailbox import Mailbox
 from keepsight.streams.privacy import Cover
 from keepsight.streams.types import Command, Event, Frame, Result, Switch
@@ -298,17 +298,22 @@ async def _deliver(
     stop: asyncio.Event,
 ) -> Exception | None:
     """Note every result and hand it on, as long as there is an outlet; what ended them too early."""
+    ending: Ending = "failed"
     try:
         async with aclosing(coming):
             async for result in coming:
                 note(result)
                 if not await _put(outlets, result):
                     break
+        ending = "interrupted" if stop.is_set() else "finished"
+    except asyncio.CancelledError:
+        ending = "interrupted"
+        raise
     except (ConfigError, SinkError, SourceError) as error:
         return error
     finally:
         for outlet in outlets:
-            outlet.close(stopped=stop.is_set())
+            outlet.close(ending)
     return None
 
 

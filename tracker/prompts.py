@@ -234,7 +234,7 @@ def _command(said: PromptLogLine) -> Command:
 
 def first_free_id(cues: Iterable[Cue]) -> int:
     """Above every id that is named: who asks for one meanwhile gets none that is meant for what comes."""
-    named = (getattr(cue.command, "object_id", None) for cue in cues)
+    named = (cue.command.object_id for cue in cues if isinstance(cue.command, Prompt | Correct | Forget))
     return 1 + max((name for name in named if name is not None), default=0)
 
 

@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from keepsight.streams.base import redact
 from keepsight.streams.sinks.mqtt_target import SCHEMES, broker
 
+from .config import Stream
 from .validation import ConfigError
 
 SOURCES = frozenset(
@@ -20,6 +21,8 @@ SOURCES = frozenset(
 )
 OUTPUTS = frozenset((*SCHEMES, "rtsp", "rtsps", "rtmp", "rtmps", "rtsp-server", "whip", "whips", "web"))
 CAMERA = re.compile(r"/dev/video\d+")
+PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
+"""Where servers listen unless a URL says otherwise."""
 FILE_KEYS = ("prompts", "prompt_mask", "record")
 """Keys of a stream whose values are files."""
 FILE_PARAMETERS = frozenset({"ca", "cert", "key", "spool"})
@@ -99,21 +102,35 @@ def refuse_variables(value: object) -> None:
                 refuse_variables(one)
 
 
-def check_covers(name: str, stream: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> None:
+def check_covers(name: str, stream: Stream, others: Mapping[str, Stream]) -> None:
     """Raises ConfigError where a source that is covered in one of the other streams would be shown bare."""
     for other, known in others.items():
-        covers = listed(known.get("privacy")) if known.get("source") == stream.get("source") else []
-        if missing := [cover for cover in covers if cover not in listed(stream.get("privacy"))]:
+        if other == name or camera_of(known.source) != camera_of(stream.source):
+            continue
+        if missing := [cover for cover in known.privacy if cover not in stream.privacy]:
             raise ConfigError(
                 f"{name}: its source is covered in {other}: say privacy {missing[0]!r} here, too, or write "
                 "it into the deployment file"
             )
 
 
-def check_removed(name: str, stream: Mapping[str, Any]) -> None:
-    """Raises ConfigError for a stream with covers: begun again, it would be without them."""
-    if listed(stream.get("privacy")):
-        raise ConfigError(f"{name}: has privacy: only the deployment file takes it away")
+def check_stays(name: str, stream: Stream) -> None:
+    """Raises ConfigError for a stream with covers, which is to be removed or given another source: then its
+    camera could be shown without them."""
+    if stream.privacy:
+        raise ConfigError(f"{name}: has privacy: only the deployment file takes it away from its source")
+
+
+def camera_of(url: str) -> str:
+    """The same for two spellings of a URL: without user, password and the scheme's usual port."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        return url
+    if not parts.hostname:
+        return url
+    return f"{parts.scheme}://{parts.hostname}:{port}{parts.path.rstrip('/')}?{parts.query}"
 
 
 def put_over(name: str, old: Mapping[str, Any], said: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
+from typing import TypeGuard
 
 import numpy as np
 import torch
@@ -195,8 +196,8 @@ def _aimed(
     births = {record.object_id: _birth(state, slot) for slot, record in _held(state)}
     aimed = [
         (command, past)
-        for command in takewhile(is_pointing, commands)
-        if isinstance(command, Prompt | Correct)
+        for command in takewhile(_is_pointing, commands)
+        if _is_pointing(command)
         and (past := recent.named(command.frame_ref)) is not None
         and past.pixels.shape == size
         and (state.input_size in (None, size[:2]) or not births)
@@ -208,7 +209,7 @@ def _aimed(
     return aimed if _fresh(aimed, births) <= state.slots.count(None) else []
 
 
-def is_pointing(command: Command) -> bool:
+def _is_pointing(command: Command) -> TypeGuard[Pointing]:
     return isinstance(command, Prompt | Correct)
 
 

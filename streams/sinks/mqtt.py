@@ -14,7 +14,7 @@ from typing import Self
 import aiomqtt
 import structlog
 
-from ..base import ending
+from ..base import Ending, ending_with
 from ..node_messages import CameraInfo, NodeInfo
 from ..retry import OUTPUTS, Backoff
 from ..threads import Worker
@@ -71,7 +71,7 @@ class MqttSink:
         self._owner: asyncio.Task[None] | None = None
         self._away = False
         self._said_dropped = False
-        self._stopped = False
+        self._ending: Ending | None = None
 
     @property
     def url(self) -> str:
@@ -113,7 +113,7 @@ class MqttSink:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._requests.refuse_open("the run ended before it was carried out")
-        self._publisher.ending = ending(error, self._stopped)
+        self._publisher.ending = self._ending or ending_with(error)
         self._closing.set()
         self._news.set()
         try:
@@ -139,8 +139,8 @@ class MqttSink:
             log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
         self._news.set()
 
-    def hear_of_stop(self) -> None:
-        self._stopped = True
+    def hear_of_end(self, ending: Ending) -> None:
+        self._ending = ending
 
     def hear_of_source(self, status: SourceStatus) -> None:
         """What is said of the source is in the status, at once."""

@@ -87,9 +87,9 @@ class Connector:
         on_connect = paho.on_connect
         self.most_packet_bytes = None
 
-        def note(paho: Any, userdata: Any, flags: Any, code: Any, properties: Any = None) -> None:
+        def note(of: Any, userdata: Any, flags: Any, code: Any, properties: Any = None) -> None:
             self.most_packet_bytes = getattr(properties, "MaximumPacketSize", None)
-            on_connect(paho, userdata, flags, code, properties)
+            on_connect(of, userdata, flags, code, properties)
 
         paho.on_connect = note
 

@@ -188,9 +188,11 @@ _UNLISTED_SEGMENTS = 2
 """So many are kept for those who still play them after they have left the list."""
 
 
-def follows(unit: Unit | None, last: Unit) -> TypeGuard[Unit]:
-    """Whether a unit goes into the same stretch as the one before it."""
-    return unit is not None and unit.size == last.size and unit.pts - last.pts <= GAP_SECONDS * CLOCK_RATE
+def follows(unit: Unit | None, last: Unit, usual: int) -> TypeGuard[Unit]:
+    """Whether a unit goes into the same stretch as the one before it. `usual`: the ticks between the two
+    before: a camera of one picture in half a minute has no gaps."""
+    longest = max(GAP_SECONDS * CLOCK_RATE, 2 * usual)
+    return unit is not None and unit.size == last.size and unit.pts - last.pts <= longest
 
 
 class Hls(Service):
@@ -223,27 +225,28 @@ class Hls(Service):
 
     async def _serve(self) -> None:
         with self._encoder.read() as units:
-            unit = await anext(units, None)
+            unit, usual = await anext(units, None), 0
             while unit is not None:
-                unit = await self._write_stretch(unit, units)
+                unit, usual = await self._write_stretch(unit, units, usual)
             raise Interrupted("the encoder was closed")
 
-    async def _write_stretch(self, first: Unit, units: Units) -> Unit | None:
-        """Write a key frame and what follows it closely. What the next stretch begins with, a key frame too:
-        after a gap and at another size the encoder makes one."""
+    async def _write_stretch(self, first: Unit, units: Units, usual: int) -> tuple[Unit | None, int]:
+        """Write a key frame and what follows it closely. What the next stretch begins with, a key frame too
+        (after a gap and at another size the encoder makes one), and how many ticks after the last."""
         try:
             muxer = await self._worker.run(self._open, first)
             self._works()
             last, unit = first, cast(Unit | None, first)
             try:
-                while follows(unit, last):
+                while follows(unit, last, usual):
                     await self._worker.run(muxer.write, unit.data, unit.pts, unit.key)
+                    usual = usual if unit is first else unit.pts - last.pts
                     last, unit = unit, await anext(units, None)
             finally:
                 await asyncio.shield(self._worker.run(muxer.__exit__, None, None, None))
         except (OSError, av.FFmpegError) as error:
             raise Interrupted(error.strerror or str(error)) from None
-        return unit
+        return unit, unit.pts - last.pts if unit else 0
 
     def _clear(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)

@@ -214,9 +214,15 @@ class Spooler:
             raise TimeoutError
         rows = [(one.number, one.message.model_dump_json()) for one in added]
         self._writing = asyncio.create_task(self._worker.run(self._spool.write, rows, first))
-        self._writing.add_done_callback(_hear)
+        self._writing.add_done_callback(self._hear)
         async with asyncio.timeout(patience):
             await asyncio.shield(self._writing)
+
+    def _hear(self, write: asyncio.Task[None]) -> None:
+        """What a write raises after nobody waits for it any more is no news; that it has ended is, to what
+        waits to be written."""
+        if not write.cancelled() and write.exception() is None:
+            self._outbox.changed.set()
 
     def _release(self, number: float) -> None:
         self._outbox.released = max(self._outbox.released, number)
@@ -236,9 +242,3 @@ class Spooler:
             reason = str(error) or "the disk does not answer"
             log.warning("events are in memory only, a crash would lose them", url=self._url, reason=reason)
         self._said_failing = True
-
-
-def _hear(write: asyncio.Task[None]) -> None:
-    """What a write raises after nobody waits for it any more is no news."""
-    if not write.cancelled():
-        write.exception()

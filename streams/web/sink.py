@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import Self
 
-from ..base import Recordings, ending
+from ..base import Ending, Recordings, ending_with
 from ..encoder import SharedEncoder
 from ..types import Command, Result, SourceStatus
 from .camera import Camera
@@ -26,7 +26,7 @@ class WebSink:
         self._camera = Camera(encoder.camera, server.worker, server.news.tell)
         self._exits = AsyncExitStack()
         self._entered = asyncio.Event()
-        self._stopped = False
+        self._ending: Ending | None = None
 
     @property
     def url(self) -> str:
@@ -49,11 +49,11 @@ class WebSink:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._camera.end(ending(error, self._stopped))
+        self._camera.end(self._ending or ending_with(error))
         await self._exits.aclose()
 
-    def hear_of_stop(self) -> None:
-        self._stopped = True
+    def hear_of_end(self, ending: Ending) -> None:
+        self._ending = ending
 
     async def write(self, result: Result) -> None:
         """Raises nothing. Waits where the result is encoded for viewers over WebRTC."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from keepsight.streams.base import Ending
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sinks.mqtt import MqttSink
@@ -84,12 +85,15 @@ async def test_events_have_qos_1_and_frames_qos_0_and_neither_is_kept(tmp_path: 
 
 
 @needs_mosquitto
-async def test_a_run_that_was_stopped_is_not_called_finished(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ending", ["interrupted", "failed"])
+async def test_a_run_that_did_not_come_to_its_end_is_not_called_finished(
+    tmp_path: Path, ending: Ending
+) -> None:
     async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, f"{CAMERA}/status") as subscriber:
         async with mqtt_sink(broker.port) as sink:
             await subscriber.until("/status")
-            sink.hear_of_stop()
-        assert (await subscriber.until("/status", "stopped"))[-1].json["reason"] == "interrupted"
+            sink.hear_of_end(ending)
+        assert (await subscriber.until("/status", "stopped"))[-1].json["reason"] == ending
 
 
 @needs_mosquitto

@@ -41,17 +41,16 @@ async def test_connections_that_say_nothing_keep_no_user_out(unused_tcp_port: in
 async def test_who_only_asks_what_there_is_is_let_go_and_who_has_set_up_stays(
     unused_tcp_port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "STRANGER_SECONDS", 0.5)
     async with (
         asyncio.timeout(20),
         playing(unused_tcp_port, "secret") as url,
         Client(unused_tcp_port) as user,
-        Client(unused_tcp_port) as stranger,
     ):
         assert " 200 " in await user.ask(set_up(url, AUTHORISED))
-        assert " 401 " in await stranger.ask(set_up(url))
-        with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
-            await ask_for_ever(stranger)
+        monkeypatch.setattr(room, "STRANGER_SECONDS", 0.5)
+        async with Client(unused_tcp_port) as stranger:
+            with pytest.raises((asyncio.IncompleteReadError, ConnectionError)):
+                await ask_for_ever(stranger)
         assert " 200 " in await user.ask(f"GET_PARAMETER {url} RTSP/1.0\nCSeq: 3\n{AUTHORISED}\n\n")
 
 
@@ -70,6 +69,29 @@ async def test_one_player_too_many_is_told(unused_tcp_port: int, monkeypatch: py
         said = [await client.ask(set_up(url)) for client in clients]
         assert [answer.split()[1] for answer in said] == ["200", "200", "453"]
         assert " 200 " in await clients[0].ask(set_up(url)), "it has its place already"
+
+
+async def test_where_many_wait_the_one_who_came_first_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "STRANGERS", 2)
+    port, inside, gone = Room(), asyncio.Semaphore(0), asyncio.Event()
+
+    async def stay(address: str) -> None:
+        try:
+            async with port.enter(address):
+                inside.release()
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            gone.set()
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        tasks = []
+        for address in ("a", "b", "c"):
+            tasks.append(group.create_task(stay(address)))
+            await inside.acquire()
+        await gone.wait()
+        assert [task.done() or task.cancelling() > 0 for task in tasks] == [True, False, False]
+        for task in tasks[1:]:
+            task.cancel()
 
 
 async def test_who_holds_many_places_loses_its_own_first(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -241,8 +241,7 @@ async def test_while_a_disk_hangs_nothing_more_is_given_to_it_and_afterwards_eve
             await keeper.released(index + 1)
         assert keeper._worker._calls.empty(), "each call would hold what it was to write"
         spool.may_write.set()
-        while keeper.kept < 20:  # with the events that come then
-            events.put(result(20, events=("update",)))
+        while keeper.kept < 20:
             await asyncio.wait_for(keeper.news.wait(), 10)
             keeper.news.clear()
     assert log.warnings == SAID
@@ -257,7 +256,7 @@ async def test_a_slow_disk_that_is_left_while_it_writes_has_everything(tmp_path:
         events.put(result(0, events=("new",)))
         await asyncio.to_thread(spool.writes.wait, 10)
         events.put(result(1, events=("end",)))
-        threading.Timer(0.05, spool.may_write.set).start()
+        asyncio.get_running_loop().call_soon(spool.may_write.set)  # while it is being left
     assert log.warnings == []
     left = Spool(tmp_path / "a.sqlite")
     assert [number for number, _ in left.open()] == [0, 1]

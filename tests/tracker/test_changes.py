@@ -14,7 +14,7 @@ from aiohttp import ClientSession
 from keepsight.tracker.changes import Changes
 from keepsight.tracker.config import read_deployment
 from keepsight.tracker.pipeline import Stream
-from keepsight.tracker.remote import check_outputs
+from keepsight.tracker.remote import camera_of, check_outputs
 from keepsight.tracker.validation import ConfigError
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, Running, Watchful, deployment, running
 
@@ -139,12 +139,27 @@ async def test_a_covered_camera_is_not_shown_bare_under_another_name(file: Path)
             ("DELETE", "cameras/main", None),
             ("POST", "cameras", {"name": "spy", "source": SCENE}),
             ("PUT", "cameras/yard", {"source": SCENE}),
+            ("PUT", "cameras/main", {"source": OTHER}),
         ):
             status, answer = await ask(way, path, said)
             assert status == 422
             assert "privacy" in answer["error"]
         covered = {"name": "both", "source": SCENE, "privacy": ["blur rest", "solid"]}
         assert (await ask("POST", "cameras", covered))[0] == 201
+
+
+async def test_what_the_file_shows_bare_beside_a_covered_one_can_be_changed(file: Path) -> None:
+    streams = {"main": {"privacy": "blur rest"}, "bare": {}}
+    both = {"streams": {name: {"source": SCENE, "output": PAGE, **more} for name, more in streams.items()}}
+    write(file, yaml.safe_dump(both))
+    async with api(file) as ask:
+        assert (await ask("PUT", "cameras/bare", {"max_objects": 3}))[0] == 200
+
+
+def test_two_spellings_of_a_url_are_one_camera() -> None:
+    assert camera_of("rtsp://u:p@Cam/1") == camera_of("rtsp://cam:554/1/")
+    assert camera_of("rtsp://cam/1") != camera_of("rtsp://cam/2")
+    assert camera_of("/dev/video0") == "/dev/video0"
 
 
 async def test_a_change_that_is_refused_at_the_last_moment_is_not_in_the_file(file: Path) -> None:

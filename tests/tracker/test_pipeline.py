@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from keepsight.streams.base import Sink, SinkError, SourceError
+from keepsight.streams.base import Ending, Sink, SinkError, SourceError
 from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
 from keepsight.tracker.looking_ahead import Due
 from keepsight.tracker.outlet import merge
@@ -328,24 +328,36 @@ async def test_a_stop_ends_a_live_run_and_finishes_its_sinks() -> None:
 
 
 class TellingSink(CollectingSink):
-    """Notes whether it is told of a stop."""
+    """Notes how it is told that the run ended."""
 
-    stopped = False
+    ending: Ending | None = None
 
-    def hear_of_stop(self) -> None:
+    def hear_of_end(self, ending: Ending) -> None:
         assert not self.finished
-        self.stopped = True
+        self.ending = ending
 
 
-@pytest.mark.parametrize("stopped", [True, False])
-async def test_a_sink_that_wants_to_know_hears_whether_the_run_was_stopped(stopped: bool) -> None:
-    sink, stop = TellingSink(), asyncio.Event()
-    running = asyncio.create_task(watch(FakeSource(make_frames(3), hangs=stopped), sink, stop=stop))
-    if stopped:
-        await until(lambda: bool(sink.results))
-        stop.set()
+class BrokenSession(CountingSession):
+    """Breaks at the third frame."""
+
+    async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
+        if frame.index == 2:
+            raise RuntimeError("out of memory")
+        return await super().step(frame, commands)
+
+
+async def test_a_sink_that_wants_to_know_hears_how_the_run_ended() -> None:
+    sinks = [TellingSink() for _ in range(4)]
+    await watch(FakeSource(make_frames(3)), sinks[0])
+    await watch(FakeSource(make_frames(3), failure=SourceError("it broke off")), sinks[1])
+    with pytest.raises(ExceptionGroup):
+        await watch(FakeSource(make_frames(3)), sinks[2], session=BrokenSession())
+    stop = asyncio.Event()
+    running = asyncio.create_task(watch(FakeSource(make_frames(3), hangs=True), sinks[3], stop=stop))
+    await until(lambda: bool(sinks[3].results))
+    stop.set()
     await running
-    assert sink.stopped == stopped
+    assert [sink.ending for sink in sinks] == ["finished", "failed", "failed", "interrupted"]
 
 
 async def test_a_stop_while_a_sink_opens_is_not_its_fault() -> None:
