@@ -261,7 +261,7 @@ async def test_no_hls_segment_is_as_long_as_the_gap_before_the_next_picture(
     assert max(lengths) <= longest
     assert int(re.findall(r"#EXT-X-TARGETDURATION:(\d+)", playlist)[0]) <= longest
     discontinuities = playlist.count("#EXT-X-DISCONTINUITY\n")
-    assert (discontinuities == 1) == (interval < 1), "those of the slow camera have left the list"
+    assert (discontinuities > 0) == (interval < 1), "those of the slow camera have left the list"
     assert count_segments(tmp_path) <= services.PLAYLIST_SEGMENTS + 4
     assert [entry["event"] for entry in log.entries] == ["output online"]
 
