@@ -148,8 +148,11 @@ def read_deployment(path: Path) -> Deployment:
     `${NAME}` is replaced by the environment variable NAME. Raises ConfigError naming file, key and what is
     allowed.
     """
+    content = read_yaml(path)
+    if {"data", "stages"} <= content.keys():
+        raise ConfigError(f"{path}: is a recipe for training, no deployment: keepsight train {path}")
     try:
-        return parse_deployment(read_yaml(path))
+        return parse_deployment(content)
     except ContentError as error:
         raise ConfigError(f"{path}: {error}") from None
 

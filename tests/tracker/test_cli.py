@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import orjson
@@ -18,6 +19,13 @@ KNOWN = (
     "sam2.1-base-plus, sam2.1-large, sam2.1-small, sam2.1-tiny, test"
 )
 """Every model there is."""
+
+
+RECIPE = Path(__file__).parents[2] / "configs" / "train_nano.yaml"
+
+
+def test_the_version_is_told(keepsight: Keepsight) -> None:
+    assert keepsight("--version").out == f"keepsight {version('keepsight')}\n"
 
 
 def test_help_is_quick_because_it_does_not_import_torch() -> None:
@@ -49,9 +57,10 @@ def test_help_is_quick_because_it_does_not_import_torch() -> None:
             "multiples of 32, for example 96 or 128",
         ),
         (["run", SCENE, "--config", "x.yaml"], "--config stands alone"),
-        (["run", "--modle", "nano"], "No such option"),
+        (["run", "--modle", "nano"], "(see keepsight run --help)"),
         (["rum"], "No such command"),
         (["check", "nowhere.yaml"], "nowhere.yaml: No such file"),
+        (["check", str(RECIPE)], "keepsight train"),
         (["eval", "nowhere", "--model", "test"], "nowhere"),
         (["schema", "event"], "unknown schema 'event', did you mean 'events'?"),
         (["bench", "--video", "big", "--model", "test"], "must be WIDTHxHEIGHT"),

@@ -21,7 +21,9 @@ def check(
 
     deployment = read_deployment(file)
     weights = whereabouts(deployment.model, deployment.weights)
-    table = Table("stream", "source", "commands", "objects at most", "outputs", title=f"{file} is fine")
+    table = Table(title=f"{file} is fine")
+    for heading in ("stream", "source", "commands", "objects at most", "outputs"):
+        table.add_column(heading, overflow="fold")  # nothing of a URL is cut off
     for stream in prepare(deployment):
         room = deployment.streams[stream.name].max_objects
         outputs = "\n".join(sink.url for sink in stream.sinks)

@@ -12,7 +12,7 @@ import typer
 from ..heap import keep_heap
 from .bench import bench
 from .check import check
-from .console import complain, configure_logging, is_debugging
+from .console import complain, configure_logging, is_debugging, out
 from .demo import demo
 from .evaluate import EvalCommand, evaluate
 from .export import export
@@ -59,9 +59,20 @@ app.command(epilog=TRAIN_EXAMPLES)(train)
 app.command()(schema)
 
 
+def tell_version(asked: bool) -> None:
+    if asked:
+        from keepsight.streams.node_messages import keepsight_version
+
+        out.print(f"keepsight {keepsight_version()}", highlight=False)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show traces and all log lines.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", is_eager=True, callback=tell_version)
+    ] = False,
 ) -> None:
     if debug:
         os.environ["KEEPSIGHT_DEBUG"] = "1"
@@ -97,7 +108,8 @@ def refuse(error: Any) -> int:
     """What typer thinks of the command line, in one line."""
     message = error.format_message()
     if message:
-        complain(f"{message} (see keepsight --help)")
+        command = error.ctx.command_path if error.ctx else "keepsight"
+        complain(f"{message} (see {command} --help)")
     return int(error.exit_code)
 
 
