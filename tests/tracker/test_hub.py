@@ -23,6 +23,7 @@ CHUNK = 10 * 1024 * 1024
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)  # as read where it was imported
     with Hub("me/network", "weights.pt", bytes(range(256)) * 4096) as running:
         yield running
 
