@@ -19,7 +19,7 @@ from .around import Around
 from .iou import box_iou
 from .moving_things import overlap
 from .pipeline import Session
-from .seeding import TAKEN, TOKEN, Finding, MotionSession, SeedingSettings, given_up, noted
+from .seeding import TAKEN, TOKEN, Findings, MotionSession, SeedingSettings
 
 if TYPE_CHECKING:
     from keepsight.model.image_predictor import ImagePredictor
@@ -67,28 +67,26 @@ class FindingSession(Around):
         self._is_on = is_on
         self._room = max_objects
         self._next = -math.inf
-        self._mine: dict[int, Finding] = {}
-        self._tracks: tuple[Track, ...] = ()
-        self._seen = -math.inf
+        self._found = Findings(POLICY)
         self._news: tuple[Prompt, ...] = ()
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         own: tuple[Command, ...] = ()
         if self._is_on():
-            gone = given_up(self._tracks, self._mine, self._seen, POLICY)
+            gone = self._found.given_up()
             own = (*self._news, *(Forget(number, TOKEN) for number in gone))  # forgetting ends going back
         result = await self._session.step(frame, (*commands, *own))
-        self._tracks, self._mine, self._seen = result.tracks, noted(self._mine, result), frame.time
-        self._news = await self._found(frame) if self._is_on() and frame.time >= self._next else ()
+        self._found.note(result)
+        self._news = await self._find(frame) if self._is_on() and frame.time >= self._next else ()
         return result
 
-    async def _found(self, frame: Frame) -> tuple[Prompt, ...]:
+    async def _find(self, frame: Frame) -> tuple[Prompt, ...]:
         """What is to be prompted of what is in the frame that was just stepped."""
         self._next = frame.time + self._every
-        room = max(0, self._room - len(self._tracks) - POLICY.reserve)
+        room = max(0, self._room - len(self._found.tracks) - POLICY.reserve)
         if not room:
             return ()
-        news = new_things(await self._search(frame.image), self._tracks)
+        news = new_things(await self._search(frame.image), self._found.tracks)
         return tuple(prompt_of(thing, frame) for thing in news[:room])
 
 

@@ -68,6 +68,10 @@ class Finding:
     since: float
     place: Point | None = None
 
+    def later(self, seconds: float) -> Finding:
+        """The same where so many seconds do not count."""
+        return replace(self, seen=self.seen + seconds, since=self.since + seconds)
+
     def after(self, track: Track, now: float) -> Finding:
         """As of a frame at time `now`."""
         if track.box is None or track.confidence < BELIEVED:
@@ -77,6 +81,30 @@ class Finding:
         if self.place is not None and math.dist(self.place, centre) < STILL:
             return replace(self, seen=now)
         return Finding(now, now, centre)
+
+
+class Findings:
+    """What a session has found, as of the last frame: whose objects are its own, and for how long they were
+    hidden or still. While a camera was away nobody looked, so that time does not count."""
+
+    def __init__(self, settings: SeedingSettings) -> None:
+        self.tracks: tuple[Track, ...] = ()
+        self._settings = settings
+        self._mine: dict[int, Finding] = {}
+        self._epoch = 0
+        self._now = -math.inf
+
+    def given_up(self) -> tuple[int, ...]:
+        """Which are to be forgotten."""
+        return given_up(self.tracks, self._mine, self._now, self._settings)
+
+    def note(self, result: Result) -> None:
+        frame = result.frame
+        if frame.epoch != self._epoch:
+            away = frame.time - self._now
+            self._mine = {number: found.later(away) for number, found in self._mine.items()}
+        self._mine = noted(self._mine, result)
+        self.tracks, self._epoch, self._now = result.tracks, frame.epoch, frame.time
 
 
 class MotionSession(Around):
@@ -98,11 +126,9 @@ class MotionSession(Around):
         self._room = max_objects
         self._settings = settings or SeedingSettings()
         self._things = things or MovingThings()
-        self._mine: dict[int, Finding] = {}
+        self._found = Findings(self._settings)
         self._missed: dict[int, int] = {}
         self._prompted: dict[int, float] = {}
-        self._tracks: tuple[Track, ...] = ()
-        self._seen = -math.inf
 
     async def step(self, frame: Frame, commands: Sequence[Command]) -> Result:
         """The step of the session with what is found in the frame prompted, and what is to be given up
@@ -110,8 +136,8 @@ class MotionSession(Around):
         blobs = await self._run(self._things.look, frame.image, frame.time)
         found: tuple[Command, ...] = ()
         if self._is_on() and not any(isinstance(command, Prompt | Correct) for command in commands):
-            gone = given_up(self._tracks, self._mine, self._seen, self._settings)
-            room = self._room - len(self._tracks) + len(gone) - self._settings.reserve
+            gone = self._found.given_up()
+            room = self._room - len(self._found.tracks) + len(gone) - self._settings.reserve
             news = [blob for blob in blobs if self._is_new(blob, frame.time)][: max(0, room)]
             self._prompted |= {blob.number: frame.time for blob in news}
             found = (
@@ -119,7 +145,7 @@ class MotionSession(Around):
                 *(Prompt(box=blob.box, label=self._settings.label, request=TOKEN) for blob in news),
             )
         result = await self._session.step(frame, (*commands, *found))
-        self._tracks, self._mine, self._seen = result.tracks, noted(self._mine, result), frame.time
+        self._found.note(result)
         there = {blob.number for blob in blobs}
         self._prompted = {number: at for number, at in self._prompted.items() if number in there}
         free = untracked(blobs, result.tracks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -251,6 +252,17 @@ async def test_what_a_user_corrects_is_the_users_from_then_on() -> None:
         result = await session.step(frame, shown)
     assert [type(command) for _, command in inner.commands] == [Prompt, Prompt]
     assert [track.label for track in result.tracks] == ["my parcel"]
+
+
+async def test_a_minute_without_the_camera_does_not_count_as_standing_still() -> None:
+    inner, still = ColourSession(4), background()
+    session = MotionSession(inner, at_once, lambda: True, 4, SeedingSettings(still_after=2.0))
+    for frame in frames(lambda index: with_square(still, walking(min(index, 70))), 90):
+        if frame.index >= 80:
+            frame = replace(frame, epoch=1, time=frame.time + 60)
+        result = await session.step(frame, ())
+    assert [type(command) for _, command in inner.commands] == [Prompt]
+    assert len(result.tracks) == 1
 
 
 @pytest.mark.parametrize("level", [0, 8])
