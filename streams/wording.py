@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from .base import redact
 
 if TYPE_CHECKING:
+    from av import FFmpegError
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
@@ -61,6 +62,14 @@ def one_line(text: str) -> str:
 def cut(text: str, limit: int = 60) -> str:
     """The first `limit` characters of a text, which may come from anybody."""
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+def refusal(error: OSError | FFmpegError) -> str:
+    """Why a file or folder was refused, in the system's words; but where one is that must be a folder, which
+    file that is."""
+    if isinstance(error, FileExistsError) and error.filename:
+        return f"{error.filename} is a file, not a folder"
+    return (error.strerror or str(error)).splitlines()[0]
 
 
 def unknown(name: str, kind: str, known: Iterable[str]) -> str:

@@ -12,7 +12,7 @@ from keepsight.streams.base import Commander, Page, Sink, SourceListener, Switch
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.privacy import Cover, parse_cover
-from keepsight.streams.sinks import FOLDER_SCHEMES, open_sink
+from keepsight.streams.sinks import LOCAL_SCHEMES, open_sink
 from keepsight.streams.sinks.clips import ClipsSink
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sources import open_source
@@ -190,6 +190,6 @@ def file_of(url: str) -> Path | None:
     """The file or folder that a source or sink means; None for what lies on a network, and for clips: each
     camera has a folder of its own for them."""
     scheme, _, rest = url.partition(":")
-    if scheme in FOLDER_SCHEMES and rest:
+    if scheme in LOCAL_SCHEMES and rest:
         return None if scheme == "clips" else Path(rest).resolve()
     return None if "://" in url else Path(url).resolve()

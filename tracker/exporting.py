@@ -24,6 +24,7 @@ from keepsight.model.nano_parts import nano_parts
 from keepsight.model.parts import POINTS, Part, draws
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_parts import sam2_parts
+from keepsight.streams.wording import refusal
 
 from .calibration import sha256_of
 from .validation import ConfigError
@@ -90,7 +91,7 @@ def open_folder(folder: Path) -> None:
         with TemporaryFile(dir=folder):
             (folder / DESCRIPTION).unlink(missing_ok=True)
     except OSError as error:
-        raise ConfigError(f"--output {folder}: cannot be written: {error.strerror or error}") from None
+        raise ConfigError(f"--output {folder}: cannot be written: {refusal(error)}") from None
 
 
 def parts_of(network: Nano | Sam2, frame_size: tuple[int, int], objects: int) -> tuple[Part, ...]:

@@ -10,9 +10,11 @@ from ..base import Sink, SinkError, redact
 from ..encoder import SharedEncoder
 from .clips import ClipsSink
 from .clips_target import parse_clips
+from .coco import CocoWriter
 from .jsonl import JsonLinesWriter
 from .live import KNOWN_LIVE, LIVE, LiveVideoSink
 from .masks import MasksWriter
+from .mot import MotWriter
 from .mqtt import MqttSink
 from .mqtt_target import SCHEMES, parse_target
 from .video import VideoWriter
@@ -28,15 +30,20 @@ _FILES: dict[str, Callable[[Path], Writer]] = {
     ".jsonl": JsonLinesWriter,
 }
 _FOLDERS: dict[str, Callable[[Path], Writer]] = {"masks": MasksWriter}
+_TABLES: dict[str, tuple[str, Callable[[Path], Writer]]] = {
+    "coco": (".json", CocoWriter),
+    "mot": (".txt", MotWriter),
+}
 _PAGE = "web"
 _CLIPS = "clips"
 
-FOLDER_SCHEMES = (*_FOLDERS, _CLIPS, "hls")
-"""Of outputs that are folders of this machine, `scheme:DIR`."""
+LOCAL_SCHEMES = (*_FOLDERS, *_TABLES, _CLIPS, "hls")
+"""Of outputs that are folders or files of this machine, `scheme:DIR` or `scheme:FILE`."""
 
 KNOWN_SINKS = (
     *(f"FILE{ending}" for ending in _FILES),
     *(f"{scheme}:DIR" for scheme in _FOLDERS),
+    *(f"{scheme}:FILE{ending}" for scheme, (ending, _) in _TABLES.items()),
     f"{_CLIPS}:DIR",
     *(f"{scheme}://HOST/PREFIX" for scheme in SCHEMES),
     f"{_PAGE}://:PORT",
@@ -64,8 +71,8 @@ def open_sink(
     """
     scheme, _, rest = url.partition(":")
     ending = Path(url).suffix.lower()
-    if scheme in FOLDER_SCHEMES and rest.startswith("//"):
-        raise SinkError(f"{scheme}://: is a folder of this machine: write {scheme}:DIR")
+    if scheme in LOCAL_SCHEMES and rest.startswith("//"):
+        raise SinkError(f"{scheme}://: is on this machine: write {scheme}:PATH")
     if scheme in SCHEMES:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:
@@ -77,6 +84,8 @@ def open_sink(
         return ClipsSink(parse_clips(url), encoder or SharedEncoder(camera or "camera"))
     if scheme in _FOLDERS and rest:
         return WriterSink(url, _FOLDERS[scheme](Path(rest)))
+    if scheme in _TABLES and ending == _TABLES[scheme][0]:
+        return WriterSink(url, _TABLES[scheme][1](Path(rest)))
     if "://" not in url and ending in _FILES:
         return WriterSink(url, _FILES[ending](Path(url)))
     raise SinkError(f"{redact(url)}: no such output; there are {', '.join(KNOWN_SINKS)}")

@@ -18,6 +18,7 @@ from ..encoder import CLOCK_RATE, SharedEncoder, Unit, Units
 from ..threads import Worker
 from ..trails import Pasts, seen
 from ..types import Event, Result
+from ..wording import refusal
 from .clip_files import ClipFiles
 from .clips_target import ClipsTarget
 from .writer import time_to_close
@@ -113,7 +114,7 @@ class ClipsSink:
             try:
                 await self._worker.run(self._files.open)
             except OSError as error:
-                raise SinkError(f"{self.url}: cannot be written: {error.strerror or error}") from None
+                raise SinkError(f"{self.url}: cannot be written: {refusal(error)}") from None
             exits.callback(asyncio.create_task(self._keep_tidy(), name=f"tidy {self.url}").cancel)
             self._exits = exits.pop_all()
         return self

@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 import cv2
 import numpy as np
-import orjson
 
 from ..base import SinkError
 from ..drawing import layered_map, picture_overlay
 from ..segments import Layer, Segment, Segmented
 from ..types import Image, Track
+from .coco import PLACES, CocoDocument, beside, pixel_box
 from .masks import MARK, encode_png, is_ours
 
 OVERLAYS = frozenset({".jpg", ".jpeg", ".png", ".webp"})
-_PLACES = 4  # decimals of scores
 
 
 class PictureWriter(Protocol):
@@ -94,63 +93,34 @@ class MaskFolder:
 
 
 class CocoFile:
-    """All pictures in one file of COCO's layout, masks as compressed RLE.
-
-    Annotations go to the disk as they come; names and sizes of the pictures are kept until the end.
-    """
+    """All pictures in one file of COCO's layout, masks as compressed RLE."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: BinaryIO | None = None
-        self._pictures: list[dict[str, object]] = []
-        self._categories: dict[str, int] = {}
-        self._annotations = 0
+        self._document = CocoDocument(path)
 
     def open(self) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = beside(self._path).open("wb")
-        self._file.write(b'{"annotations":[')
+        self._document.open()
 
     def write(self, found: Segmented) -> None:
-        assert self._file is not None
         height, width = found.image.shape[:2]
-        number = len(self._pictures) + 1
+        self._document.add_picture({"file_name": found.file, "height": height, "width": width})
         for candidate, layer in enumerate(found.layers, 1):
             for segment in layer:
-                self._annotations += 1
-                line = annotation(segment, candidate, (height, width)) | {
-                    "id": self._annotations,
-                    "image_id": number,
-                    "category_id": self._category(segment.label or "object"),
-                }
-                self._file.write((b",\n" if self._annotations > 1 else b"\n") + orjson.dumps(line))
-        self._pictures.append({"id": number, "file_name": found.file, "height": height, "width": width})
+                self._document.add(segment.label, annotation(segment, candidate, (height, width)))
 
     def close(self) -> None:
-        if self._file is None:
-            return
-        with self._file as file:
-            categories = [{"id": number, "name": name} for name, number in self._categories.items()]
-            file.write(b'\n],\n"images":' + orjson.dumps(self._pictures))
-            file.write(b',\n"categories":' + orjson.dumps(categories) + b"}\n")
-        beside(self._path).replace(self._path)
-
-    def _category(self, name: str) -> int:
-        return self._categories.setdefault(name, len(self._categories) + 1)
+        self._document.close()
 
 
 def annotation(segment: Segment, candidate: int, size: tuple[int, int]) -> dict[str, object]:
     """The fields of a COCO result that are the segment's own; `score` is the predicted IoU."""
-    height, width = size
-    x0, y0, x1, y1 = segment.box or (0.0, 0.0, 0.0, 0.0)
-    corner = round(x0 * width), round(y0 * height)
     return {
         "segmentation": segment.rle,
-        "bbox": [*corner, round(x1 * width) - corner[0], round(y1 * height) - corner[1]],
+        "bbox": pixel_box(segment.box or (0.0, 0.0, 0.0, 0.0), size),
         "area": segment.area,
         "iscrowd": 0,
-        "score": round(segment.iou, _PLACES),
-        "stability": round(segment.stability, _PLACES),
+        "score": round(segment.iou, PLACES),
+        "stability": round(segment.stability, PLACES),
         "object_id": segment.object_id,
         "candidate": candidate,
         "point": segment.point,
@@ -223,10 +193,6 @@ def unless_foreign(path: Path, scheme: str) -> Path:
     if path.exists() and not is_ours(path):
         raise SinkError(f"{scheme}:{path} was not written by Keepsight: name another folder")
     return path
-
-
-def beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.part")
 
 
 def place(path: Path, data: bytes) -> None:

@@ -24,6 +24,7 @@ from ..threads import Worker
 from ..webrtc import peer
 from ..webrtc.client import Endpoint, PeerError
 from ..webrtc.peer import UnitTrack
+from ..wording import refusal
 
 log = structlog.get_logger(__name__)
 
@@ -212,7 +213,7 @@ class Hls(Service):
             await self._worker.run(self._clear)
         except OSError as error:
             await self._worker.__aexit__(None, None, None)
-            raise SinkError(f"{self.url}: cannot be written: {error.strerror}") from None
+            raise SinkError(f"{self.url}: cannot be written: {refusal(error)}") from None
         return await super().__aenter__()
 
     async def __aexit__(

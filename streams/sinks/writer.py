@@ -15,6 +15,7 @@ import structlog
 from ..base import SinkError
 from ..threads import Worker
 from ..types import Result
+from ..wording import refusal
 
 log = structlog.get_logger(__name__)
 
@@ -90,7 +91,7 @@ class WriterSink:
         try:
             return await self._worker.run(function, *args, **kwargs)
         except (OSError, av.FFmpegError) as error:
-            raise SinkError(f"{self._url}: cannot be written: {_reason(error)}") from error
+            raise SinkError(f"{self._url}: cannot be written: {refusal(error)}") from error
 
 
 def claim(path: Path) -> bool:
@@ -102,7 +103,3 @@ def claim(path: Path) -> bool:
     new = not path.exists()
     path.open("ab").close()
     return new
-
-
-def _reason(error: OSError | av.FFmpegError) -> str:
-    return (error.strerror or str(error)).splitlines()[0]

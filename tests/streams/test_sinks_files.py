@@ -23,7 +23,7 @@ from tests.logs import Log
 
 from .results import disc, frame, result, track
 
-URLS = ["out.mp4", "out.MKV", "out.jsonl", "masks:out"]
+URLS = ["out.mp4", "out.MKV", "out.jsonl", "masks:out", "coco:out.json", "mot:out.txt"]
 
 
 def at(folder: Path, url: str) -> str:
@@ -46,7 +46,9 @@ async def write_all(url: str, results: list[Result]) -> None:
             await sink.write(made)
 
 
-@pytest.mark.parametrize("url", ["out.avi", "gopher://host/x.mp4", "out", "", "masks:", "mp4"])
+@pytest.mark.parametrize(
+    "url", ["out.avi", "gopher://host/x.mp4", "out", "", "masks:", "mp4", "coco:out.txt", "mot:"]
+)
 def test_a_sink_that_does_not_exist_is_answered_with_those_that_do(url: str) -> None:
     with pytest.raises(SinkError) as refused:
         open_sink(url)
@@ -69,17 +71,20 @@ async def test_a_place_that_cannot_be_written_is_refused_in_one_line(tmp_path: P
     assert str(tmp_path) in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["out.mp4", "out.mkv", "out.jsonl"])
-async def test_a_full_disk_is_a_sink_error(tmp_path: Path, url: str) -> None:
-    (tmp_path / url).symlink_to("/dev/full")
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv", "out.jsonl", "mot:out.txt", "coco:out.json"])
+async def test_a_full_disk_is_a_sink_error(tmp_path: Path, name: str) -> None:
+    scheme, _, file = name.rpartition(":")
+    (tmp_path / (f".{file}.part" if scheme == "coco" else file)).symlink_to("/dev/full")
     with pytest.raises(SinkError, match="No space left"):
-        await write_all(at(tmp_path, url), [result(index) for index in range(5)])
+        await write_all(at(tmp_path, name), [result(index) for index in range(5)])
+    assert [file for file in contents(tmp_path) if not file.is_symlink()] == [], "nothing half is left"
 
 
 @pytest.mark.parametrize("url", URLS)
 async def test_a_run_without_frames_leaves_nothing_broken(tmp_path: Path, url: str) -> None:
     await write_all(at(tmp_path, url), [])
-    assert files_in(tmp_path) == (["out.jsonl"] if url == "out.jsonl" else [])
+    claimed = {"out.jsonl": ["out.jsonl"], "mot:out.txt": ["out.txt"]}
+    assert files_in(tmp_path) == claimed.get(url, [])
 
 
 async def test_lines_hold_all_that_is_known_of_a_frame(tmp_path: Path) -> None:
@@ -230,3 +235,53 @@ async def test_an_output_that_hangs_does_not_hold_a_cancelled_run() -> None:
         with pytest.raises(asyncio.CancelledError):
             await running
     writer.answers.set()
+
+
+async def test_a_coco_file_of_a_video_names_frames_and_tracks(tmp_path: Path) -> None:
+    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+    hidden = track(3, np.zeros((48, 64), np.bool_), state="occluded")
+    made = [result(4), replace(result(5), tracks=(*result(5).tracks, hidden))]
+    await write_all(f"coco:{tmp_path}/out.json", made)
+    read = coco.COCO(str(tmp_path / "out.json"))
+    assert [picture["file_name"] for picture in read.dataset["images"]] == ["00004.jpg", "00005.jpg"]
+    assert [(one["image_id"], one["track_id"]) for one in read.dataset["annotations"]] == [
+        (1, 1),
+        (1, 2),
+        (2, 1),
+        (2, 2),
+    ]
+    assert [read.cats[one["category_id"]]["name"] for one in read.anns.values()] == ["cup", "object"] * 2
+    first = read.anns[1]
+    assert np.array_equal(read.annToMask(first).astype(bool), made[0].tracks[0].mask)
+    x, y, width, height = first["bbox"]
+    assert made[0].tracks[0].mask[y : y + height, x : x + width].sum() == first["area"]
+    assert files_in(tmp_path) == ["out.json"]
+
+
+async def test_a_coco_run_that_ends_early_is_whole_and_one_that_tracks_nothing_has_no_annotations(
+    tmp_path: Path,
+) -> None:
+    async def interrupted() -> None:
+        async with open_sink(f"coco:{tmp_path}/out.json") as sink:
+            await sink.write(replace(result(0), tracks=()))
+            raise RuntimeError("the user went away")
+
+    with pytest.raises(RuntimeError, match="the user went away"):
+        await interrupted()
+    said = json.loads((tmp_path / "out.json").read_text())
+    assert (len(said["images"]), said["annotations"], said["categories"]) == (1, [], [])
+
+
+async def test_a_table_of_boxes_is_what_is_read_as_truth_of_the_mot_challenge(tmp_path: Path) -> None:
+    hidden = track(3, np.zeros((48, 64), np.bool_), state="occluded")
+    made = [result(0), replace(result(1), tracks=(*result(1).tracks, hidden))]
+    await write_all(f"mot:{tmp_path}/out.txt", made)
+    rows = [line.split(",") for line in (tmp_path / "out.txt").read_text().splitlines()]
+    assert [row[:2] for row in rows] == [["1", "1"], ["1", "2"], ["2", "1"], ["2", "2"]]
+    for row, shown in zip(rows, [*made[0].tracks, *made[1].tracks[:2]], strict=True):
+        x, y, width, height = map(int, row[2:6])
+        near = shown.mask[y - 1 : y - 1 + height, x - 1 : x - 1 + width]
+        assert near.sum() == shown.mask.sum()
+        assert near.any(axis=0).all()
+        assert near.any(axis=1).all()
+        assert row[6:] == ["0.9", "-1", "-1", "-1"]

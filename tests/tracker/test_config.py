@@ -159,7 +159,7 @@ def test_two_outputs_do_not_share_a_folder(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["masks", "hls", "clips"])
 def test_a_folder_is_not_written_like_a_url(scheme: str) -> None:
     options = {"source": "test://", "output": f"{scheme}:///out", "auto": "motion"}
-    with pytest.raises(SinkError, match=f"^{scheme}://: is a folder of this machine: write {scheme}:DIR$"):
+    with pytest.raises(SinkError, match=f"^{scheme}://: is on this machine: write {scheme}:PATH$"):
         prepare(run_config(options).deployment())
 
 

@@ -61,7 +61,7 @@ def test_a_part_that_differs_from_torch_is_refused(
         (["--model", "test", "--video", "big"], "must be WIDTHxHEIGHT"),
         (["--model", "test", "--objects", "0"], "Invalid value for '--objects'"),
         (["--model", "test", "-o", "file/parts"], "--output file/parts: cannot be written: Not a directory"),
-        (["--model", "test", "-o", "file"], "--output file: cannot be written: File exists"),
+        (["--model", "test", "-o", "file"], "--output file: cannot be written: file is a file, not a folder"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )

@@ -37,9 +37,9 @@ SOURCE = typer.Argument(
 OUTPUT = typer.Option(
     "--output",
     "-o",
-    help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, mqtt://HOST/PREFIX, web://:PORT, "
-    "rtsp-server://[HOST]:PORT/NAME, rtsp://, rtmp://, whip:// (published there), hls:DIR, "
-    "clips:DIR (of events); repeatable",
+    help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, coco:FILE.json, mot:FILE.txt, "
+    "mqtt://HOST/PREFIX, web://:PORT, rtsp-server://[HOST]:PORT/NAME, "
+    "rtsp://, rtmp://, whip:// (published there), hls:DIR, clips:DIR (of events); repeatable",
 )
 PROMPT = typer.Option(
     help='"box=x0,y0,x1,y1 id=N label=NAME frame=N" or "point=x,y point=x,y,-", 0 to 1; repeatable'
