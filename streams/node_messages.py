@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from .message_parts import Message, Part, Published, fine, fine_box
 from .types import Box, Result, State, Track, Watched
@@ -48,6 +48,8 @@ class InfoMessage(Published, Message):
     cameras: list[CameraFields]
     schemas: list[str]
     """What `keepsight schema` describes."""
+    process: str = ""
+    """Unlike that of any other process: two that have a node's name tell by it that they are two."""
 
 
 class Latency(Part):
@@ -118,7 +120,15 @@ def keepsight_version() -> str:
         return "unknown"
 
 
-def info_message(info: NodeInfo, schemas: tuple[str, ...], published: float) -> InfoMessage:
+def process_of(info: bytes) -> str | None:
+    """The process that info is from, empty where it does not say; None where it is no such message."""
+    try:
+        return InfoMessage.model_validate_json(info).process
+    except ValidationError:
+        return None
+
+
+def info_message(info: NodeInfo, schemas: tuple[str, ...], process: str, published: float) -> InfoMessage:
     return InfoMessage(
         version=keepsight_version(),
         model=info.model,
@@ -126,6 +136,7 @@ def info_message(info: NodeInfo, schemas: tuple[str, ...], published: float) -> 
             CameraFields(name=one.name, zones=list(one.zones), lines=list(one.lines)) for one in info.cameras
         ],
         schemas=list(schemas),
+        process=process,
         published=fine(published),
     )
 

@@ -20,7 +20,7 @@ from ..retry import OUTPUTS, Backoff
 from ..threads import Worker
 from ..types import Command, Result, SourceStatus, Switch
 from .home_assistant import switches_of
-from .mqtt_connection import ANSWER_SECONDS, Connector, tls_context
+from .mqtt_connection import ANSWER_SECONDS, Connector, hang_up, tls_context
 from .mqtt_listener import Listener
 from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
@@ -229,17 +229,21 @@ class MqttSink:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[aiomqtt.Client]:
+        """Unless the broker has heard that we have stopped, it says `offline` for us afterwards."""
         async with self._connector.connected() as client:
             self._publisher.most_packet_bytes = self._connector.most_packet_bytes
-            await self._listener.subscribe(client)  # before we are online: who hears that may command
-            await say_available(client, self._target, "online")
-            log.info("mqtt broker connected", url=self.url)
-            self._away = False
-            self._retained.connected()
+            self._publisher.put_off = self._connector.put_off
             try:
+                await self._listener.subscribe(client)  # before we are online: who hears that may command
+                await say_available(client, self._target, "online")
+                log.info("mqtt broker connected", url=self.url)
+                self._away = False
+                self._retained.connected()
                 yield client
             finally:
                 self._retained.disconnected()
+                if not self._publisher.said_stopped:
+                    hang_up(client)
 
 
 def _first_reason(group: BaseExceptionGroup[BaseException]) -> str:

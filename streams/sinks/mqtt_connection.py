@@ -25,6 +25,9 @@ MOST_PACKET_BYTES = 2**24
 """A larger message the broker shall not even send to us."""
 MOST_ON_THEIR_WAY = 1000
 """Messages whose topics are remembered until the broker has answered."""
+FOR_NOW = (0x80, 0x83, 0x91, 0x97)
+"""Refusals that are not about the message: unspecified error, implementation specific error, packet
+identifier in use, quota exceeded (MQTT 5.0, section 3.4.2.1)."""
 UNKNOWN_VERSION = ("Unsupported protocol version", "Protocol error", "Malformed packet")
 """How a broker may answer to who speaks a version it does not know (MQTT 5.0, section 3.2.2.2)."""
 
@@ -37,6 +40,8 @@ class Connector:
         self.tls: ssl.SSLContext | None = None
         self.most_packet_bytes: int | None = None
         """What the broker takes, of the connection made last; None where it did not say."""
+        self.put_off: set[str] = set()
+        """Events, as they were sent over that connection, that the broker did not take for now."""
         self._target = target
         self._inbox = inbox
         self._took_mqtt5 = False
@@ -48,7 +53,7 @@ class Connector:
             try:
                 client = await exits.enter_async_context(self._client(aiomqtt.ProtocolVersion.V5))
                 self._took_mqtt5 = True
-                watch_refusals(client, self._target.url)
+                self.put_off = watch_refusals(client, self._target)
             except aiomqtt.MqttError as error:
                 if self._took_mqtt5 or not may_be_too_old(error):
                     raise
@@ -77,6 +82,7 @@ class Connector:
             queue_type=cast("type[asyncio.Queue[aiomqtt.Message]]", lambda **_: self._inbox),
             properties=_most_packet_bytes() if protocol == aiomqtt.ProtocolVersion.V5 else None,
         )
+        client.pending_calls_threshold = MOST_ON_THEIR_WAY  # aiomqtt warns above it
         _notice_closing(client)
         self._note_most_packet_bytes(client)
         return client
@@ -109,6 +115,14 @@ def _most_packet_bytes() -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.MaximumPacketSize = MOST_PACKET_BYTES
     return properties
+
+
+def hang_up(client: aiomqtt.Client) -> None:
+    """Ends a connection without a word, so that the broker says our will (MQTT 5.0, section 3.1.2.5); aiomqtt
+    would say goodbye, and then the broker says nothing."""
+    if not client._disconnected.done():
+        client._client._sock_close()
+        client._disconnected.set_result(None)
 
 
 def _notice_closing(client: aiomqtt.Client) -> None:
@@ -152,28 +166,36 @@ def tls_context(target: MqttTarget) -> ssl.SSLContext:
     return context
 
 
-def watch_refusals(client: aiomqtt.Client, url: str) -> None:
-    """Warn, once a topic and connection, of what the broker does not let us publish.
+def watch_refusals(client: aiomqtt.Client, target: MqttTarget) -> set[str]:
+    """Warn, once a topic and connection, of what the broker does not let us publish. Given back is what it
+    did not take for now of the events: it fills as the broker answers.
 
     Over MQTT 5 a broker may tell so in its acknowledgement (section 3.4.2.1), which aiomqtt does not hand on.
     Messages of QoS 0 have none: what is refused of them cannot be known.
     """
     paho: Any = client._client
     publish, on_publish = paho.publish, paho.on_publish
-    topics: dict[int, str] = {}
+    sent: dict[int, tuple[str, str]] = {}
     said: set[str] = set()
+    put_off: set[str] = set()
 
-    def note(topic: str, *args: Any, **kwargs: Any) -> Any:
-        info = publish(topic, *args, **kwargs)
-        if len(topics) < MOST_ON_THEIR_WAY:
-            topics[info.mid] = topic
+    def note(topic: str, payload: str, *args: Any, **kwargs: Any) -> Any:
+        info = publish(topic, payload, *args, **kwargs)
+        if len(sent) < MOST_ON_THEIR_WAY:
+            sent[info.mid] = topic, payload
         return info
 
     def look(paho: Any, userdata: Any, mid: int, code: Any, properties: Any) -> None:
-        topic = topics.pop(mid, None)
-        if topic is not None and code.is_failure and topic not in said and len(said) < MOST_ON_THEIR_WAY:
-            said.add(topic)
-            log.warning("the broker refuses what we publish", url=url, topic=topic, reason=str(code))
+        topic, payload = sent.pop(mid, ("", ""))
+        if code.is_failure and topic:
+            if topic == target.camera_topic("events") and code.value in FOR_NOW:
+                put_off.add(payload)
+            if topic not in said and len(said) < MOST_ON_THEIR_WAY:
+                said.add(topic)
+                log.warning(
+                    "the broker refuses what we publish", url=target.url, topic=topic, reason=str(code)
+                )
         on_publish(paho, userdata, mid, code, properties)
 
     paho.publish, paho.on_publish = note, look
+    return put_off

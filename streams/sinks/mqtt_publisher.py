@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import aiomqtt
@@ -26,29 +27,33 @@ from .home_assistant import discovery, discovery_topic
 from .minute import Minute
 from .mqtt_connection import packet_bytes
 from .mqtt_target import MqttTarget
-from .outbox import Outbox, Pace, Tally
+from .outbox import NumberedEvent, Outbox, Pace, Tally
 from .requests import Answer, Requests
-from .retained import Retained
+from .retained import MOST_STRAYS, Retained
 
 log = structlog.get_logger(__name__)
 
 EVENT_EXPIRY_SECONDS = 24 * 3600
 """How long a broker keeps an event for a subscriber that is away."""
 ANSWER_EXPIRY_SECONDS = 60
+PUT_OFF_SECONDS = 5.0
+"""Until an event that the broker did not take for now is sent again."""
 MASKS_BYTES = 512 * 1024
 """A larger masks message is not sent, as none is that is larger than what the broker takes."""
 _MOST_SAID = 100
 """Topics of which it is said that a message was too large for them."""
 _AT_ONCE = 10
-"""Above so many calls that wait for the broker aiomqtt warns."""
+"""So many messages are on their way together; mosquitto takes up to 20."""
 
 
 class Publisher:
     """Sends what there is to say over the connection there is, until it is told to end.
 
     `news` is set where there may be something new to say; `ending`: why the run ended, once it has; `info`:
-    what the node is; `most_packet_bytes`: what the broker takes, None where it did not say. A message that
-    is larger is left out, and that is said once a topic: the broker would hang up on us at each try.
+    what the node is; `said_stopped`: whether the broker has heard that we have stopped; `most_packet_bytes`:
+    what the broker takes, None where it did not say. A message that is larger is left out, and that is said
+    once a topic: the broker would hang up on us at each try. `put_off` fills with the events that it did not
+    take for now: they are sent again after a while.
     """
 
     def __init__(
@@ -64,7 +69,9 @@ class Publisher:
         self.minute = Minute(target.camera)
         self.info = self._introduced = NodeInfo()
         self.ending = ""
+        self.said_stopped = False
         self.most_packet_bytes: int | None = None
+        self.put_off: set[str] = set()
         self._target = target
         self._outbox = outbox
         self._requests = requests
@@ -72,10 +79,12 @@ class Publisher:
         self._worker = worker
         self._news = news
         self._pace = Pace(target.frames_per_second)
+        self._events_due = 0.0
         self._said_large: set[str] = set()
 
     async def publish(self, client: aiomqtt.Client) -> None:
         """Sends what there is as it comes; returns once `ending` is set and nothing waits."""
+        self._events_due = 0.0
         await self.introduce(client)
         await self._send_status(client)
         while True:
@@ -89,7 +98,7 @@ class Publisher:
             await self._send_stats(client)
             if self.tally.is_due(time.monotonic()):
                 await self._send_status(client)
-            if self._outbox.next_events(1) or self._requests.unanswered or self._retained.waiting:
+            if self._next_events(1) or self._requests.unanswered or self._retained.waiting:
                 continue
             if self.ending and not self._outbox.has_result and not self._outbox.waiting:
                 return
@@ -98,23 +107,30 @@ class Publisher:
     async def introduce(self, client: aiomqtt.Client) -> None:
         """Who we are, for those who look for nodes; at each connect, and when Home Assistant has started."""
         self._introduced = self.info
-        said = info_message(self.info, SCHEMAS, time.time()).model_dump_json()
-        await self._publish(client, self._target.info_topic, said, qos=1, retain=True)
+        message = info_message(self.info, SCHEMAS, self._target.process, time.time())
+        await self._publish(client, self._target.info_topic, message.model_dump_json(), qos=1, retain=True)
         if self._target.discovery:
-            message = discovery(self._target, self.info)
-            await self._publish(client, discovery_topic(self._target), message, qos=1, retain=True)
+            found = discovery(self._target, self.info)
+            await self._publish(client, discovery_topic(self._target), found, qos=1, retain=True)
 
     async def say_goodbye(self, client: aiomqtt.Client) -> None:
+        """All of it together, what matters most first: a far broker takes it in the time of one answer."""
         self._retained.end()
-        while self._retained.waiting:
-            await self._send_retained(client)
         self.tally.stop()
-        await self._send_status(client)
+        async with asyncio.TaskGroup() as saying:
+            saying.create_task(self._send_status(client))
+            saying.create_task(self._say_stopped(client))
+            saying.create_task(self._send_retained(client, MOST_STRAYS))
+
+    async def _say_stopped(self, client: aiomqtt.Client) -> None:
         await say_available(client, self._target, "stopped")
+        self.said_stopped = True
 
     async def _wait_for_news(self) -> None:
         """Until there is something to send: news, a frame whose turn has come, or the next status."""
         until = min(self.tally.next_due, self.minute.next_due(time.monotonic()))
+        if self._outbox.waiting and self._events_due > time.monotonic():
+            until = min(until, self._events_due)
         if self._outbox.has_result:
             until = min(until, self._pace.next_due)
         try:
@@ -126,14 +142,15 @@ class Publisher:
     async def _send_answers(self, client: aiomqtt.Client) -> None:
         for answer in self._requests.next_answers(_AT_ONCE):
             await self._send_answer(client, answer)
-            self._requests.told(answer)
 
     async def _send_answer(self, client: aiomqtt.Client, answer: Answer) -> None:
-        """To the topic of answers, and where the asker named a topic of its own, to that as well."""
+        """To the topic of answers, and where the asker named a topic of its own, to that as well: once, since
+        a broker may hang up at each try."""
         asker = answer.asker
         message = ack_message(asker.command, answer.request_id, answer.outcome, time.time())
         payload, properties = message.model_dump_json(), _expiry(ANSWER_EXPIRY_SECONDS)
         await self._publish(client, self._target.camera_topic("ack"), payload, qos=1, properties=properties)
+        self._requests.told(answer)
         if asker.respond_to is None:
             return
         if asker.correlation is not None:
@@ -145,25 +162,37 @@ class Publisher:
 
         They are on their way together, in order, so that a far broker takes them as fast as a near one.
         """
-        events = self._outbox.next_events(_AT_ONCE)
+        events = {
+            stamped(event.message, time.time()).model_dump_json(): event
+            for event in self._next_events(_AT_ONCE)
+        }
         async with asyncio.TaskGroup() as sending:
-            for event in events:
-                payload = stamped(event.message, time.time()).model_dump_json()
+            for payload in events:
                 sending.create_task(self._send_event(client, payload))
-        for event in events:
-            self._outbox.sent(event)
+        for payload in itertools.takewhile(lambda payload: payload not in self.put_off, events):
+            self._outbox.sent(events[payload])
+        if self.put_off:
+            self._events_due = time.monotonic() + PUT_OFF_SECONDS
+            self.put_off.clear()
+
+    def _next_events(self, limit: int) -> list[NumberedEvent]:
+        """The oldest events whose turn has come."""
+        return self._outbox.next_events(limit) if time.monotonic() >= self._events_due else []
 
     async def _send_event(self, client: aiomqtt.Client, payload: str) -> None:
         topic, properties = self._target.camera_topic("events"), _expiry(EVENT_EXPIRY_SECONDS)
         await self._publish(client, topic, payload, qos=1, properties=properties)
 
-    async def _send_retained(self, client: aiomqtt.Client) -> None:
+    async def _send_retained(self, client: aiomqtt.Client, limit: int = _AT_ONCE) -> None:
         """As with events not all of them at once."""
-        for _ in range(_AT_ONCE):
-            if not self._retained.waiting:
-                return
-            name, payload = self._retained.take(time.time())
-            await self._publish(client, self._target.camera_topic(name), payload, qos=1, retain=True)
+        async with asyncio.TaskGroup() as sending:
+            for _ in range(limit):
+                if self._retained.waiting:
+                    name, payload = self._retained.take(time.time())
+                    sending.create_task(self._send_kept(client, name, payload))
+
+    async def _send_kept(self, client: aiomqtt.Client, name: str, payload: str) -> None:
+        await self._publish(client, self._target.camera_topic(name), payload, qos=1, retain=True)
 
     async def _send_stats(self, client: aiomqtt.Client) -> None:
         now = time.monotonic()

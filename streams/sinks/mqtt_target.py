@@ -25,19 +25,24 @@ _PARAMETERS = (
     *("node", "camera", "masks", "frames_per_second", "spool", "discovery"),
     *("ca", "cert", "key", "path"),
 )
+PROCESS = secrets.token_hex(6)
+"""Tells this process from others that may have the same names."""
 STATE_VARIABLE = "KEEPSIGHT_STATE"
 _FLAGS = {"1": True, "true": True, "on": True, "0": False, "false": False, "off": False}
 _NAME_BYTES = 128
-_UNFIT = re.compile(r"[+#\x00-\x1f\x7f]")
+MOST_LEVELS = 100
+"""Of a topic that others chose: brokers hang up on who publishes to one that is too deep for them."""
+_UNFIT = re.compile(r"[+#\x00-\x1f\x7f-\x9f]")
 
 
 @dataclass(frozen=True, slots=True)
 class MqttTarget:
     """A broker, the names in the topics, and how much is sent.
 
-    `run` tells one run's events from another's. `masks`: send masks too. `frames_per_second`: at most so many
-    frames messages (and as many masks messages) a second; None sends as many as the broker takes. `spool`:
-    the file that events wait in, one for each camera of each broker; None keeps them in memory only.
+    `run` tells one run's events from another's, `process` one process from another. `masks`: send masks too.
+    `frames_per_second`: at most so many frames messages (and as many masks messages) a second; None sends as
+    many as the broker takes. `spool`: the file that events wait in, one for each camera of each broker; None
+    keeps them in memory only.
     `discovery`: tell Home Assistant of the node. `path`: of the WebSocket, None for plain TCP. `ca`: whom to
     trust instead of the system's authorities; `cert`, `key`: how we prove who we are. The password is in no
     `repr`, and `url` has it masked.
@@ -56,6 +61,7 @@ class MqttTarget:
     masks: bool
     frames_per_second: float | None
     spool: Path | None
+    process: str = PROCESS
     discovery: bool = True
     path: str | None = None
     ca: Path | None = None
@@ -188,7 +194,10 @@ def _levels(parts: SplitResult) -> list[str]:
 
 def publishable(topic: str) -> bool:
     """Whether a message can be published to a topic that others chose (MQTT 5.0, section 4.7)."""
-    return 0 < len(topic.encode(errors="replace")) < 2**16 and not _UNFIT.search(topic)
+    levels = topic.count("/") + 1
+    return (
+        0 < len(topic.encode(errors="replace")) < 2**16 and levels <= MOST_LEVELS and not _UNFIT.search(topic)
+    )
 
 
 def _name(url: str, what: str, name: str) -> str:

@@ -75,6 +75,9 @@ class Retained:
         if name not in self._kept and len(self._due) < MOST_STRAYS:
             self._must_send(name)
 
+    def holds(self, name: str) -> bool:
+        return name in self._kept
+
     @property
     def waiting(self) -> bool:
         return bool(self._due)

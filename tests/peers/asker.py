@@ -89,7 +89,7 @@ class Asker:
                     self._hear(message)
 
     def _hear(self, message: aiomqtt.Message) -> tuple[str, dict[str, Any]]:
-        plain = message.topic.value.endswith("/state")
+        plain = message.topic.value.endswith(("/state", "/availability"))
         said = message.payload.decode() if plain else json.loads(message.payload)
         self.heard.append((message.topic.value, said))
         self.correlations.append(getattr(message.properties, "CorrelationData", None))

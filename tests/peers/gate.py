@@ -15,13 +15,15 @@ Spoil = Callable[[bytes], bytes]
 class Gate:
     """Passes connections on to `target`, a port of this machine. While it is shut nobody listens.
 
-    `spoiler` gives for each connection what its answers are passed through.
+    `spoiler` gives for each connection what its answers are passed through; `delay`: seconds that bytes are
+    on their way in each direction, or up to twice as long.
     """
 
-    def __init__(self, target: int, spoiler: Callable[[], Spoil] | None = None) -> None:
+    def __init__(self, target: int, spoiler: Callable[[], Spoil] | None = None, delay: float = 0.0) -> None:
         self.port = 0
         self._target = target
         self._spoiler = spoiler or (lambda: bytes)
+        self._delay = delay
         self._flowing = asyncio.Event()
         self._flowing.set()
         self._passed = 0
@@ -77,6 +79,7 @@ class Gate:
         with suppress(OSError):
             while data := await reader.read(2**16):
                 await self._flowing.wait()
+                await asyncio.sleep(self._delay)
                 writer.write(spoil(data))
                 await writer.drain()
                 self._passed += len(data)

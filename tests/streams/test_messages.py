@@ -48,7 +48,7 @@ MADE: dict[str, BaseModel] = {
     "ack": ack_message("forget", "a", Applied(Forget(1), (0, 3), 1), published=5.0),
     "clip": clip_message(event(frame(3)), "door", "a.mp4", 5.0, "a.1.jpg"),
     "result": result_line(result(3, events=("new",))),
-    "info": info_message(NodeInfo("nano", (CameraInfo("door", ("yard",)),)), ("info",), published=5.0),
+    "info": info_message(NodeInfo("nano", (CameraInfo("door", ("yard",)),)), ("info",), "p", published=5.0),
     "stats": stats_message(Stats("door", 60.0, 600, 3, {"step": (0.1, 0.2)}, 1, 0, 9), published=5.0),
     "object": object_message(result(3).tracks[0], result(3), published=5.0),
     "zone": zone_message(WATCHED[0], published=5.0),
