@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..api import Predictor
     from ..config import Engine
 
-OBJECTS = typer.Option(help="How many; repeatable; 1 and 5 by default")
+OBJECTS = typer.Option(min=1, help="How many; repeatable; 1 and 5 by default")
 VIDEO = typer.Option(metavar="WxH", help="Size of the video")
 FRAMES = typer.Option(min=10, help="Length of the video")
 PEER = typer.Option(help="Race on random weights against: transformers")
@@ -80,18 +80,31 @@ def bench_video(chosen: Engine, video: str, objects: list[int], frames: int) -> 
 
 
 def race(peer: str, chosen: Engine, objects: list[int], frames: int) -> None:
-    """Print a row as soon as it is known: with many objects a frame of the peer takes a minute on a CPU."""
+    """Print a row as soon as it is known: with many objects a frame of the peer takes a minute on a CPU.
+    Raises ConfigError."""
     from ..build import choose_device, configuration, sized
     from ..peer import check_peer
     from ..race import races
     from .console import out
 
+    refuse_choices(chosen)
     config = check_peer(peer, chosen.model, sized(configuration(chosen.model), chosen.size))
     out.print(f"{chosen.model} at {config.image_size}, float32, {frames} frames each; s a frame, medians")
     for each in races(config, objects, frames, choose_device(chosen.device)):
         out.print(
             f"{each.objects} objects: {each.ratio:.2f} times {peer}'s speed "
             f"({median(each.ours):.2f} against {median(each.peers):.2f})"
+        )
+
+
+def refuse_choices(chosen: Engine) -> None:
+    """Raises ConfigError for what a race, whose two sides are to be alike, does not let anybody choose."""
+    from ..validation import ConfigError
+
+    allowed = {"weights": ("None",), "dtype": ("auto", "float32"), "backend": ("auto", "torch")}
+    if other := [f"--{name}" for name, values in allowed.items() if str(getattr(chosen, name)) not in values]:
+        raise ConfigError(
+            f"--peer: is raced on random weights, in float32, with PyTorch: leave out {', '.join(other)}"
         )
 
 
