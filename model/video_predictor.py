@@ -26,6 +26,11 @@ class ImageFeatures(NamedTuple):
     motion: tuple[Tensor, ...] | None = None
     images: Tensor | None = None
 
+    @property
+    def nbytes(self) -> int:
+        images = () if self.images is None else (self.images,)
+        return sum(part.nbytes for part in (*self.levels, *(self.motion or ()), *images))
+
     def of_image(self, index: int) -> ImageFeatures:
         """Those of one image, a view, without how it moved."""
         one = slice(index, index + 1)

@@ -36,8 +36,7 @@ class Snapshot:
 
     @property
     def nbytes(self) -> int:
-        levels = self.previous.levels if self.previous else ()
-        held = sum(level.numel() * level.element_size() for level in levels)
+        held = self.previous.nbytes if self.previous else 0
         return held + sum(one.row.nbytes for one in self.objects.values())
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -17,7 +18,7 @@ from keepsight.streams.recording import open_recording
 from keepsight.streams.types import Correct, Prompt, Result, Track
 from keepsight.tracker.offline import OfflineTracker, open_offline
 from keepsight.tracker.settings import TrackerSettings
-from keepsight.tracker.snapshots import Snapshots
+from keepsight.tracker.snapshots import Snapshot, Snapshots
 
 from .fakes import BLUE, GREEN, RED, ColourPredictor, Square, area, paint
 from .networks import ALWAYS, NAMES, network
@@ -225,6 +226,16 @@ def test_pictures_of_different_sizes_are_tracked_as_one_recording(tmp_path: Path
                 tracker.show(frame, prompt)
             tracker.update()
         assert all(len(result.tracks) == 2 for result in tracker.results())
+
+
+def test_a_snapshot_counts_all_the_tensors_that_it_holds() -> None:
+    model = network("nano")
+    first, second = (model.encode_image(torch.rand(1, 3, 64, 64)) for _ in range(2))
+    related = model.relate(second, first)
+    assert related.motion is not None
+    parts = (*related.levels, *related.motion)
+    snapshot = Snapshot({}, (64, 64), related._replace(images=None))
+    assert snapshot.nbytes == sum(part.numel() * part.element_size() for part in parts)
 
 
 def test_snapshots_are_bounded_in_number_and_in_bytes(film: Path) -> None:
