@@ -82,12 +82,13 @@ class Crop(NamedTuple):
 
 
 class Proposals(NamedTuple):
-    """N masks found in one crop: logits (N, h, w) of the whole crop; iou and stability (N,); points (N, 2)
-    clicked and boxes (N, 4) tight, both in [0, 1] of the crop."""
+    """N masks found in one crop: logits (N, h, w) of the whole crop; iou, stability and presence (N,) in
+    [0, 1]; points (N, 2) clicked and boxes (N, 4) tight, both in [0, 1] of the crop."""
 
     logits: Tensor
     iou: Tensor
     stability: Tensor
+    presence: Tensor
     points: Tensor
     boxes: Tensor
 
@@ -166,6 +167,7 @@ def click(
         logits=logits,
         iou=found.iou.flatten().float(),
         stability=stability(logits, settings.stability_margin),
+        presence=found.presence.float().sigmoid().repeat_interleave(found.iou.shape[1], dim=0),
         points=points.repeat_interleave(found.iou.shape[1], dim=0),
         boxes=tight_boxes(logits > 0),
     )

@@ -14,7 +14,8 @@ class Segment:
     """One object of a picture.
 
     rle: its mask as COCO RLE; box: tight around the mask, None where it is empty; area: of the mask, in
-    pixels; iou (predicted) and stability: in [0, 1]; point: the click that found it, None where it was shown.
+    pixels; iou (predicted), stability and confidence (that such an object is there and the mask right): in
+    [0, 1]; point: the click that found it, None where it was shown.
     """
 
     object_id: int
@@ -24,6 +25,7 @@ class Segment:
     area: int
     iou: float
     stability: float
+    confidence: float
     point: Point | None = None
 
     @property

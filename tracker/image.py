@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, cast
+from typing import NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -18,9 +18,11 @@ from keepsight.model.image_predictor import (
     ranked,
     surest,
 )
+from keepsight.model.stability import stability
 from keepsight.model.video_predictor import ImageFeatures
 from keepsight.streams.types import Box, Geometry, Image, Mask, Point
 
+from .confidence import STABILITY_MARGIN, Opinions, confidence, margin
 from .transforms import to_masks, to_prompts
 
 Logits = NDArray[np.float32]
@@ -30,13 +32,47 @@ MASK_LOGIT = 10.0
 """Logit inside a mask that is given as True and False; outside its negative."""
 
 
-class Masks(NamedTuple):
+class Candidates(NamedTuple):
     """What one prompt may mean, best first: masks (K, H, W) bool of the picture's size, iou (K,) float32
     predicted, in [0, 1], and low_res_logits (K, h, w) float32, which a later prompt can refine."""
 
     masks: NDArray[np.bool_]
     iou: NDArray[np.float32]
     low_res_logits: Logits
+
+
+class Masks(Candidates):
+    """The candidates, `masks, iou, low_res_logits = …`, and how sure the model is of them: of each as of a
+    track (see `Opinions`), and `confidence`, one number made of these.
+
+    presence: probability that there is such an object at all.
+    """
+
+    presence: float
+
+    def __new__(
+        cls, masks: NDArray[np.bool_], iou: NDArray[np.float32], low_res_logits: Logits, presence: float = 1.0
+    ) -> Self:
+        made = super().__new__(cls, masks, iou, low_res_logits)
+        made.presence = presence
+        return made
+
+    @property
+    def stability(self) -> NDArray[np.float32]:
+        """(K,) in [0, 1]."""
+        return stability(torch.from_numpy(self.low_res_logits), STABILITY_MARGIN).float().numpy()
+
+    @property
+    def margin(self) -> NDArray[np.float32]:
+        """(K,) in [0, 1]."""
+        return np.array([margin(logits) for logits in self.low_res_logits], np.float32)
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """(K,) in [0, 1]; without a calibration: those that lie beside weights were made on video."""
+        told = zip(self.iou.tolist(), self.stability.tolist(), self.margin.tolist(), strict=True)
+        opinions = (Opinions(iou, self.presence, steady, clear) for iou, steady, clear in told)
+        return np.array([confidence(each) for each in opinions], np.float32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,4 +219,5 @@ def as_masks(found: ImagePrediction, row: int, size: tuple[int, int]) -> Masks:
     """The masks of one prompt at the picture's `size`."""
     logits: Tensor = found.logits[row]
     masks, _ = to_masks(logits.numpy(), size)
-    return Masks(masks, found.iou[row].numpy(), logits.numpy())
+    presence = float(found.presence[row].sigmoid())
+    return Masks(masks, found.iou[row].numpy(), logits.numpy(), presence)

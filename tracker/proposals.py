@@ -27,6 +27,7 @@ from keepsight.streams import rle
 from keepsight.streams.segments import Segment
 from keepsight.streams.types import Mask
 
+from .confidence import Opinions, confidence, margin
 from .image import EncodedImage
 from .regions import without_small_regions
 from .transforms import sample_of, tight_box, to_image, to_masks
@@ -85,15 +86,22 @@ def segments(
             mask = without_small_regions(full_size(logits.numpy(), crop, size), smallest)
             if mask.any():
                 x, y = points[row]
+                opinions = opinions_on(proposals, row)
                 yield Segment(
                     object_id=0,
                     rle=rle.encode(mask),
                     box=tight_box(mask),
                     area=int(mask.sum()),
-                    iou=float(proposals.iou[row]),
-                    stability=float(proposals.stability[row]),
+                    iou=opinions.iou,
+                    stability=opinions.stability,
+                    confidence=confidence(opinions),
                     point=(x, y),
                 )
+
+
+def opinions_on(found: Proposals, row: int) -> Opinions:
+    iou, presence, steady = (float(field[row]) for field in (found.iou, found.presence, found.stability))
+    return Opinions(iou, presence, steady, margin(found.logits[row].numpy()))
 
 
 def full_size(logits: NDArray[np.float32], crop: Crop, size: tuple[int, int]) -> Mask:

@@ -9,9 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 
-import torch
-
-from keepsight.model.stability import stability
 from keepsight.streams import rle
 from keepsight.streams.base import SinkError, SourceError
 from keepsight.streams.pictures import pictures_in, read_picture
@@ -21,7 +18,6 @@ from keepsight.streams.types import Image, Prompt
 
 from .api import Tracker
 from .commands import together
-from .confidence import STABILITY_MARGIN
 from .image import EncodedImage, Masks
 from .prompts import Cue
 from .proposals import everything, usual_settings
@@ -105,7 +101,6 @@ def layer_of(prompts: Sequence[Prompt], found: Sequence[Masks], candidate: int) 
 def segment_of(prompt: Prompt, masks: Masks, candidate: int) -> Segment:
     assert prompt.object_id is not None
     mask = masks.masks[candidate]
-    logits = torch.from_numpy(masks.low_res_logits[candidate : candidate + 1])
     return Segment(
         object_id=prompt.object_id,
         label=prompt.label,
@@ -113,7 +108,8 @@ def segment_of(prompt: Prompt, masks: Masks, candidate: int) -> Segment:
         box=tight_box(mask),
         area=int(mask.sum()),
         iou=float(masks.iou[candidate]),
-        stability=float(stability(logits, STABILITY_MARGIN)),
+        stability=float(masks.stability[candidate]),
+        confidence=float(masks.confidence[candidate]),
     )
 
 

@@ -121,6 +121,7 @@ def annotation(segment: Segment, candidate: int, size: tuple[int, int]) -> dict[
         "iscrowd": 0,
         "score": round(segment.iou, PLACES),
         "stability": round(segment.stability, PLACES),
+        "confidence": round(segment.confidence, PLACES),
         "object_id": segment.object_id,
         "candidate": candidate,
         "point": segment.point,

@@ -171,7 +171,7 @@ def proposal(boxes: list[tuple[float, float, float, float]], iou: list[float]) -
     lines = (cells > corners[:, 1]) & (cells < corners[:, 3])
     masks = lines[:, :, None] & columns[:, None]
     scores, points = torch.tensor(iou), corners[:, :2, 0]
-    return Proposals(torch.where(masks, 8.0, -8.0), scores, scores, points, tight_boxes(masks))
+    return Proposals(torch.where(masks, 8.0, -8.0), scores, scores, scores, points, tight_boxes(masks))
 
 
 ALL, CORNER = Crop(0, 0, 200, 100), Crop(100, 0, 200, 50)

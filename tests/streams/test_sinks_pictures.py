@@ -37,6 +37,7 @@ def a_segment(object_id: int, mask: Mask, box: tuple[int, int, int, int], label:
         area=int(mask.sum()),
         iou=0.87654321,
         stability=0.5,
+        confidence=0.66666666,
     )
 
 
@@ -130,6 +131,7 @@ def test_a_coco_file_is_read_by_pycocotools(tmp_path: Path) -> None:
     assert dogs[0]["bbox"] == [5, 5, 40, 30]
     assert dogs[0]["area"] == 40 * 30
     assert dogs[0]["score"] == 0.8765
+    assert dogs[0]["confidence"] == 0.6667
     assert len(read.getAnnIds(imgIds=[3])) == 1
 
 

@@ -22,7 +22,7 @@ from keepsight.model.video_predictor import ImageFeatures
 from keepsight.streams import rle
 from keepsight.streams.types import Image
 from keepsight.tracker.bench_pictures import throughput
-from keepsight.tracker.image import EncodedImage
+from keepsight.tracker.image import EncodedImage, to_image_prompts
 from keepsight.tracker.image_batches import WINDOW, InputBuffer, encode_pictures
 
 SIZE = (60, 90)
@@ -69,6 +69,24 @@ def test_a_prompt_that_leaves_no_doubt_gives_one_mask(image: EncodedImage) -> No
         assert clear.masks.shape == (1, *SIZE)
     assert image.predict(box=(0.1, 0.1, 0.6, 0.7), multimask=True).masks.shape[0] == 3
     assert image.predict(points=[(0.4, 0.6)], multimask=False).masks.shape[0] == 1
+
+
+def test_every_mask_comes_with_how_sure_the_model_is_of_it(tracker: ks.Tracker, image: EncodedImage) -> None:
+    """`confidence` is `presence * sqrt(iou * stability)`; presence is the model's own word."""
+    found = image.predict(points=[(0.4, 0.6)])
+    assert len(found) == 3, "as before: masks, iou, low_res_logits"
+    for opinion in (found.stability, found.margin, found.confidence):
+        assert (opinion.shape, opinion.dtype) == ((3,), np.float32)
+        assert ((opinion >= 0) & (opinion <= 1)).all()
+    np.testing.assert_allclose(
+        found.confidence, found.presence * np.sqrt(found.iou * found.stability), rtol=1e-5
+    )
+    prompts = to_image_prompts(
+        [ks.Prompt(points=((0.4, 0.6),), labels=(True,))], image.mask_size, torch.device("cpu")
+    )
+    said = tracker.model.candidates(image.features, torch.zeros(1, dtype=torch.int64), prompts).presence
+    assert found.presence == pytest.approx(float(said.sigmoid()))
+    assert 0 < found.presence < 1
 
 
 def test_masks_are_the_logits_at_the_pictures_size(image: EncodedImage) -> None:
@@ -267,6 +285,7 @@ def test_everything_is_found_as_rle_or_masks_largest_first(tracker: ks.Tracker) 
     for segment in found:
         assert segment.mask.shape == (120, 180)
         assert segment.mask.sum() == segment.area
+        assert 0 <= segment.confidence <= 1
         assert np.array_equal(rle.decode(segment.rle), segment.mask)
         assert segment.point is not None
         assert all(0 <= place <= 1 for place in segment.point)

@@ -72,6 +72,7 @@ def test_a_picture_becomes_an_overlay_masks_and_coco(segment: Segment, tmp_path:
     assert cv2.imread(str(tmp_path / "over.jpg")).shape == (*SIZE, 3)
     annotations = coco(tmp_path / "all.json")["annotations"]
     assert sorted(one["object_id"] for one in annotations) == [1, 2]
+    assert all(0 <= one["confidence"] < 1 for one in annotations)
     ids = read_index_map(tmp_path / "m" / "a.png")
     for one in annotations:
         mask = rle.decode(one["segmentation"])
