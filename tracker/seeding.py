@@ -3,7 +3,7 @@
 The policy of slots. What a user shows goes first: of things that move only so many are taken that a slot
 stays free. One that was found is forgotten when it has been as good as hidden for `forget_after` seconds,
 when it has not moved for `still_after` seconds (it is found again when it moves), or when its mask and
-that of an older track are the same. What a user showed is never forgotten.
+that of a user's or of an older track are the same. What a user showed is never forgotten.
 """
 
 from __future__ import annotations
@@ -188,19 +188,21 @@ def untracked(blobs: Iterable[Blob], tracks: Sequence[Track]) -> list[Blob]:
 def given_up(
     tracks: Sequence[Track], mine: Mapping[int, Finding], now: float, settings: SeedingSettings
 ) -> tuple[int, ...]:
-    """The objects of our own that are hidden or still for too long, or are the same as an older track, at the
-    time `now` of the frame that `tracks` are of: of a later one nobody knows yet what is in it."""
+    """The objects of our own that are hidden or still for too long, or are the same as a user's or an older
+    one, at the time `now` of the frame that `tracks` are of: of a later one nobody knows yet what is in it.
+    """
     old = {
         number
         for number, found in mine.items()
         if now - found.seen > settings.forget_after or now - found.since > settings.still_after
     }
     there = [track for track in tracks if track.box]
+    there.sort(key=lambda track: track.object_id in mine)  # what a user showed before what was found
     double = {
-        younger.object_id
-        for at, older in enumerate(there)
-        for younger in there[at + 1 :]
-        if younger.object_id in mine and mask_iou(older.mask, younger.mask) > SAME
+        later.object_id
+        for at, first in enumerate(there)
+        for later in there[at + 1 :]
+        if later.object_id in mine and mask_iou(first.mask, later.mask) > SAME
     }
     return tuple(sorted(old | double))
 

@@ -10,9 +10,10 @@ import cv2
 import numpy as np
 import pytest
 
-from keepsight.streams.types import Box, Command, Event, Forget, Frame, Image, Prompt, Result
+from keepsight.streams.types import Box, Command, Event, Forget, Frame, Image, Prompt, Result, Track
 from keepsight.tracker.moving_things import Blob, MovingThings
-from keepsight.tracker.seeding import MotionSession, SeedingSettings
+from keepsight.tracker.seeding import Finding, MotionSession, SeedingSettings, given_up
+from keepsight.tracker.transforms import tight_box
 
 from .command_line import SCENE, Keepsight, lines
 from .fakes import ColourPredictor, initial, step
@@ -122,6 +123,30 @@ def test_a_camera_that_shakes_finds_the_walker_and_nothing_else() -> None:
         for blob in found[index]:
             middle = (blob.box[0] + blob.box[2]) / 2 * SIZE[1]
             assert abs(middle - at[0] - 7) < 14, "beside the walker there is nothing"
+
+
+def test_a_shadow_is_not_taken_for_a_part_of_who_casts_it() -> None:
+    """It lies beside the walker, as long as that is tall, at 60 % of the brightness."""
+    still = background()
+
+    def shaded(index: int) -> Image:
+        scene, at = still.copy(), walking(index)
+        if at is not None:
+            x, y = at
+            ground = scene[y + 6 : y + 14, max(0, x + 14) : max(0, x + 34)]
+            ground[:] = (0.6 * ground).astype(np.uint8)
+        return with_square(scene, at)
+
+    alone, beside = (looked(draw, 100) for draw in (lambda index: with_square(still, walking(index)), shaded))
+    size = np.array((*SIZE[::-1], *SIZE[::-1]))
+    for index in range(60, 100):
+        (one,), (other,) = alone[index], beside[index]
+        assert np.abs((np.array(one.box) - other.box) * size).max() <= 4, index
+
+
+def test_what_is_tiny_is_never_found() -> None:
+    still = background()
+    assert not any(looked(lambda index: with_square(still, walking(index), side=3), 110))
 
 
 class ColourSession:
@@ -263,6 +288,21 @@ async def test_a_minute_without_the_camera_does_not_count_as_standing_still() ->
         result = await session.step(frame, ())
     assert [type(command) for _, command in inner.commands] == [Prompt]
     assert len(result.tracks) == 1
+
+
+def a_track(number: int, left: int) -> Track:
+    mask = np.zeros((60, 80), np.bool_)
+    mask[20:40, left : left + 20] = True
+    return Track(number, "", mask, tight_box(mask), "tracked", *[0.9] * 5)
+
+
+def test_of_two_tracks_of_one_thing_the_one_that_was_found_is_given_up() -> None:
+    """Whichever is older; of two that were found the younger; of two that users showed none."""
+    found = Finding(seen=1.0, since=1.0)
+    same, beside = (a_track(1, 30), a_track(2, 31)), (a_track(1, 30), a_track(2, 50))
+    for mine, gone in (((2,), (2,)), ((1,), (1,)), ((1, 2), (2,)), ((), ())):
+        assert given_up(same, dict.fromkeys(mine, found), 1.0, SeedingSettings()) == gone
+        assert given_up(beside, dict.fromkeys(mine, found), 1.0, SeedingSettings()) == ()
 
 
 @pytest.mark.parametrize("level", [0, 8])
