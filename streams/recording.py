@@ -53,9 +53,11 @@ class Recording:
             start = piece
 
 
-def open_recording(url: str, buffer_bytes: int = BUFFER_BYTES) -> Recording:
-    """Read a file, a folder of images or a test scene once, to know its frames. Raises SourceError for what
-    cannot be read, is live, or has no end."""
+def open_recording(
+    url: str, buffer_bytes: int = BUFFER_BYTES, each: Callable[[], None] | None = None
+) -> Recording:
+    """Read a file, a folder of images or a test scene once, to know its frames. `each` is called after each;
+    what it raises ends the reading. Raises SourceError for what cannot be read, is live, or has no end."""
 
     def reopen() -> ThreadedSource:
         source = open_source(url)
@@ -71,6 +73,8 @@ def open_recording(url: str, buffer_bytes: int = BUFFER_BYTES) -> Recording:
     with closing(reopen().replay()) as frames:
         for frame, mark in frames:
             largest = max(largest, frame.image.nbytes)
+            if each is not None:
+                each()
             if mark and mark.index >= (marks[-1].index if marks else 0) + MARK_SPACING:
                 marks.append(mark)
     if frame is None:

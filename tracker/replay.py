@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 
 from keepsight.model.video_predictor import VideoPredictor
@@ -17,9 +16,11 @@ from .offline import OfflineTracker, open_offline
 from .prompts import Cue
 from .settings import TrackerSettings
 from .validation import ConfigError
+from .writing import writing
 
 Progress = Callable[[int, int], None]
-"""Is told how many frames were stepped, both directions together, and how many that will be."""
+"""Is told how many frames were stepped, both directions together, and how many that will be: before the first
+step, after each, and before each frame is written. What it raises ends the replay."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,14 @@ async def replay(
     opened before that.
 
     `load` and `read` are called, and everything is tracked, in the worker's thread. Raises ConfigError for a
-    cue that cannot be meant, SourceError, and SinkError.
+    cue that cannot be meant, SourceError, SinkError, and WriteError.
     """
-    async with AsyncExitStack() as opened:
-        writing = [await opened.enter_async_context(sink) for sink in sinks]
+    async with writing(sinks) as write:
         results = _results(await worker.run(read), load, cues, progress, privacy)
         try:
             replayed: Replay | Result | None = None
             while not isinstance(replayed := await worker.run(next, results), Replay):
-                for sink in writing:
-                    await sink.write(replayed)
+                await write(replayed)
             return replayed
         finally:
             await worker.run(results.close)
@@ -69,9 +68,11 @@ def _results(
     with open_offline(*load(), recording) as tracker:
         forgotten = show_all(tracker, cues)
         total = tracker.waiting()
+        progress(0, total)
         stepped = tracker.update(lambda done: progress(done, total))
         seen: Seen = {}
         for result in tracker.results():
+            progress(stepped, total)
             seen, shown = covered(seen, privacy, without(result, forgotten))
             yield shown
     yield Replay(recording.frame_count, stepped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing
 
 from keepsight.streams.base import Sink
 from keepsight.streams.types import Result
@@ -14,6 +14,7 @@ from .rules import NO_RULES
 from .tape import Step
 from .watching import begin as begin_watch
 from .watching import step as watch_step
+from .writing import writing
 
 Run = Callable[..., Awaitable[Step | None]]
 
@@ -29,18 +30,15 @@ async def replay_tape(
     """Step everything, and write the results to the sinks, which are opened before that; how many there were.
 
     `run` calls what reads in a thread; `goes_on` is told how many steps were done, and says whether there is
-    to be another one. Raises ConfigError where the tape is damaged, and SinkError.
+    to be another one. Raises ConfigError where the tape is damaged, SinkError, and WriteError.
     """
     stepped = 0
-    async with AsyncExitStack() as opened:
-        writing = [await opened.enter_async_context(sink) for sink in sinks]
-        async with aclosing(results(steps, live, session, run)) as coming:
-            async for result in coming:
-                for sink in writing:
-                    await sink.write(result)
-                stepped += not result.closing
-                if not goes_on(stepped):
-                    break
+    async with writing(sinks) as write, aclosing(results(steps, live, session, run)) as coming:
+        async for result in coming:
+            await write(result)
+            stepped += not result.closing
+            if not goes_on(stepped):
+                break
     return stepped
 
 

@@ -80,7 +80,8 @@ class WriterSink:
             except SinkError as failure:
                 if error is None:
                     raise
-                log.warning("output not finished", reason=str(failure))
+                if str(failure) != str(error):  # what `error` says need not be said twice
+                    log.warning("output not finished", reason=str(failure))
 
     async def write(self, result: Result) -> None:
         """A frame that was told before is written again only by who writes events."""

@@ -85,3 +85,17 @@ def test_a_folder_and_a_scene_are_recordings_too(tmp_path: Path) -> None:
 def test_what_has_no_end_is_no_recording(url: str, said: str) -> None:
     with pytest.raises(SourceError, match=said):
         open_recording(url)
+
+
+def test_reading_it_can_be_ended_after_any_frame(clip: Path) -> None:
+    read = 0
+
+    def each() -> None:
+        nonlocal read
+        read += 1
+        if read == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        open_recording(str(clip), each=each)
+    assert read == 3

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import orjson
 import pytest
+from rich.progress import Progress
 
+from keepsight.streams.sinks import open_sink
+from keepsight.streams.sources import open_source
+from keepsight.streams.threads import run_loop
+from keepsight.streams.types import Result
+from keepsight.tracker.cli.offline import _run
+from keepsight.tracker.config import run_config
+from keepsight.tracker.pipeline import Stream
+from keepsight.tracker.prompts import parse_prompt
+from tests.fakes import CollectingSink
 from tests.tracker.command_line import Keepsight, Said, frames_of, lines
 
 SCENE = "test://?frames=12&size=160x120"
@@ -95,3 +106,69 @@ def test_what_is_not_a_recording_and_outputs_that_are_no_files_are_refused(
     assert keepsight("run", *box).complaint == "nothing to run: give a SOURCE"
     (tmp_path / "x.yaml").touch()
     assert "--config stands alone" in keepsight("run", "--config", "x.yaml", "--offline").complaint
+
+
+@pytest.mark.parametrize("output", ["r.jsonl", "o.mp4", "coco:c.json", "mot:m.txt"])
+def test_a_full_disk_is_a_run_that_failed(offline: Keepsight, tmp_path: Path, output: str) -> None:
+    """The last two are written when all is known."""
+    file = output.partition(":")[2] or output
+    (tmp_path / (f".{file}.part" if output.startswith("coco:") else file)).symlink_to("/dev/full")
+    done = offline([SHOWN], "-o", "whole.jsonl", "-o", output)
+    assert (done.code, done.out) == (1, "")
+    assert done.complaint == f"{output}: cannot be written: No space left on device"
+    assert all(line["tracks"] for line in lines(tmp_path / "whole.jsonl"))
+
+
+def test_more_objects_than_there_may_be_are_refused(offline: Keepsight, tmp_path: Path) -> None:
+    log = [SHOWN, {**SHOWN, "object_id": 2}, {**SHOWN, "object_id": 2, "frame": 3}]
+    done = offline(log, "-o", "r.jsonl", "--max-objects", 1)
+    assert done.code == 2
+    assert done.complaint == "--offline: 2 objects are shown; --max-objects is 1"
+    assert not (tmp_path / "r.jsonl").exists()
+    assert offline(log, "-o", "r.jsonl", "--max-objects", 2).code == 0
+
+
+def test_weights_that_are_nowhere_are_said_before_anything_is_opened(
+    keepsight: Keepsight, tmp_path: Path
+) -> None:
+    box = ("--prompt", "box=0.2,0.2,0.7,0.8", "-o", "r.jsonl", "--offline", "--weights", "nowhere.pt")
+    done = keepsight("run", SCENE, "--model", "test", *box)
+    assert (done.code, done.complaint) == (2, "--weights nowhere.pt: no such file")
+    assert not (tmp_path / "r.jsonl").exists()
+
+
+class Impatient(CollectingSink):
+    """Sends the signal of Ctrl-C when it has so many results, 0 as soon as it is opened."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.after = after
+
+    async def __aenter__(self) -> Impatient:
+        if self.after == 0:
+            signal.raise_signal(signal.SIGINT)
+        return self
+
+    async def write(self, result: Result) -> None:
+        await super().write(result)
+        if len(self.results) == self.after:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("after", [0, 3])
+def test_ctrl_c_ends_it_while_frames_are_read_and_while_they_are_written(tmp_path: Path, after: int) -> None:
+    """The handler runs soon after the signal came: a frame or two later."""
+    scene = "test://?frames=40&size=160x120"
+    config = run_config({"source": scene, "model": "test"})
+    impatient, video = Impatient(after), tmp_path / "o.mp4"
+    stream = Stream(
+        "main", open_source(scene), (open_sink(str(video)), impatient), (parse_prompt("box=.2,.2,.7,.8"),)
+    )
+    with Progress(disable=True) as bar:
+        done, stopped_by = run_loop(_run(stream, config, bar))
+    assert (done, stopped_by) == (None, signal.SIGINT)
+    assert impatient.finished
+    assert after <= len(impatient.results) < after + 5
+    assert video.exists() == bool(after)
+    if after:
+        assert frames_of(video) == len(impatient.results)

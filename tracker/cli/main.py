@@ -114,16 +114,20 @@ def refuse(error: Any) -> int:
 
 
 def explain(error: Exception) -> int:
-    """One line for an exception, and its exit code: 2 where the user can mend it, else 1."""
+    """One line for an exception, and its exit code: 2 where what was typed cannot work, else 1."""
     from keepsight.streams.base import SinkError, SourceError
 
     from ..validation import ConfigError
+    from ..writing import WriteError
 
     if is_debugging():
         traceback.print_exception(error)
     if isinstance(error, ConfigError | SourceError | SinkError):
         complain(str(error))
         return 2
+    if isinstance(error, WriteError):
+        complain(str(error))
+        return 1
     complain(f"{type(error).__name__}: {error} (this is a mistake in Keepsight; --debug shows where)")
     return 1
 

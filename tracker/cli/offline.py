@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from rich.progress import Progress
 
 from keepsight.streams.threads import Worker, run_loop
+from keepsight.streams.types import Prompt
 
 from ..config import RunConfig
 from ..deployment import file_of, prepare
 from ..rules import NO_RULES
 from ..validation import ConfigError
+from ..weights import find_weights
 from .console import err, out
 from .running import Stop
 
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
 
 
 class StoppedError(Exception):
-    """Ctrl-C while frames are stepped."""
+    """Ctrl-C while frames are read, stepped or written."""
 
 
 def run_offline(config: RunConfig) -> int:
-    """Track, write, sum up; the exit code. Raises ConfigError, SourceError and SinkError."""
+    """Track, write, sum up; the exit code. Raises ConfigError, SourceError, SinkError and WriteError."""
     live = [url for url in config.output if file_of(url) is None]
     if live:
         raise ConfigError(f"--offline: writes files when all is tracked; {live[0]} is for a stream")
@@ -42,15 +44,24 @@ def run_offline(config: RunConfig) -> int:
     if config.auto != "off" or config.rules != NO_RULES:
         raise ConfigError("--offline: finds nothing by itself and tells no events; leave out --auto, --rules")
     (stream,) = prepare(config.deployment())
+    check_room(stream, config.max_objects)
+    find_weights(config.model, config.weights)
     with Progress(console=err, transient=True, disable=not err.is_terminal) as bar:
         replayed, stopped_by = run_loop(_run(stream, config, bar))
-    if replayed is None:
-        return 128 + stopped_by
-    out.print(
-        f"{stream.name}: {replayed.frames} frames; {replayed.stepped} were tracked, forwards and backwards",
-        soft_wrap=True,
-    )
-    return 0
+    if replayed is not None:
+        out.print(
+            f"{stream.name}: {replayed.frames} frames; {replayed.stepped} were tracked, "
+            "forwards and backwards",
+            soft_wrap=True,
+        )
+    return 128 + stopped_by if stopped_by else 0
+
+
+def check_room(stream: Stream, max_objects: int) -> None:
+    """Raises ConfigError where more objects are shown than may be tracked: here all are, at once."""
+    objects = {cue.command.object_id for cue in stream.cues if isinstance(cue.command, Prompt)}
+    if len(objects) > max_objects:
+        raise ConfigError(f"--offline: {len(objects)} objects are shown; --max-objects is {max_objects}")
 
 
 async def _run(stream: Stream, config: RunConfig, bar: Progress) -> tuple[Replay | None, int]:
@@ -60,24 +71,28 @@ async def _run(stream: Stream, config: RunConfig, bar: Progress) -> tuple[Replay
 
     stop, task = Stop(), bar.add_task("tracking", total=None)
 
-    def tell(stepped: int, total: int) -> None:
-        bar.update(task, completed=stepped, total=total)
+    def go_on() -> None:
         if stop.signal:
             raise StoppedError
 
+    def tell(stepped: int, total: int) -> None:
+        bar.update(task, completed=stepped, total=total)
+        go_on()
+
     with stop.on_signals():
         async with Worker("model") as worker:
-            read = partial(open_recording, config.source)
+            read = partial(open_recording, config.source, each=go_on)
             try:
                 load, private = partial(_load, config), stream.privacy
                 done = await replay(worker, load, read, stream.cues, stream.sinks, tell, private)
             except StoppedError:
                 return None, stop.signal
-    return done, 0
+    return done, stop.signal
 
 
 def _load(config: RunConfig) -> tuple[VideoPredictor, TrackerSettings]:
     from ..build import calibrated, load_predictor
     from ..settings import TrackerSettings
 
-    return load_predictor(config), calibrated(TrackerSettings(), config)
+    settings = TrackerSettings(memory=config.memory, noise=config.noise)
+    return load_predictor(config), calibrated(settings, config)
