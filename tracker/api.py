@@ -56,6 +56,7 @@ def load(
     weights: str | os.PathLike[str] | None = None,
     device: str = "auto",
     dtype: str = "auto",
+    backend: str = "auto",
     size: int | None = None,
     max_objects: int = 16,
     settings: TrackerSettings | None = None,
@@ -64,11 +65,13 @@ def load(
 
     weights: a .safetensors or .pt file, or hf:owner/name[/file] on the Hugging Face Hub; None takes the
     bundled ones, those in the cache, or fetches the published ones. device: auto, cpu, cuda or cuda:N; dtype:
-    auto, float32, bfloat16 or int8 (weights, on a CPU); size: side of the model's input in pixels;
-    max_objects: how many objects a stream may have at once. Settings without a calibration get the one that
-    lies beside the weights. Raises ConfigError, a ValueError, for what cannot be had.
+    auto, float32, bfloat16 or int8 (weights, on a CPU); backend, which encodes images: auto, torch or
+    openvino; size: side of the model's input in pixels; max_objects: how many objects a stream may have at
+    once. Settings without a calibration get the one that lies beside the weights. Raises ConfigError, a
+    ValueError, for what cannot be had.
     """
-    chosen = engine({"model": model, "weights": weights, "device": device, "dtype": dtype, "size": size})
+    named = {"model": model, "weights": weights, "device": device, "dtype": dtype, "backend": backend}
+    chosen = engine({**named, "size": size})
     return Tracker(load_predictor(chosen), max_objects, calibrated(settings or DEFAULTS, chosen))
 
 

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -18,6 +18,8 @@ from keepsight.streams.wording import first_error
 from .auto import checked_auto
 from .rules import Rules, known_in_rules
 from .validation import ConfigError
+
+MemoryPolicy = Literal["recent", "selective"]
 
 VARIABLE = re.compile(r"\$\{(\w+)\}")
 
@@ -97,6 +99,8 @@ class Stream(_Frozen):
     loop: bool = False
     hwaccel: Annotated[str, one_of("off", *HARDWARE)] = "off"
     max_objects: Annotated[int, Field(ge=1, le=255)] = 16
+    memory: MemoryPolicy = "recent"
+    noise: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = 0.0
     prompt: Strings = ()
     prompt_mask: Strings = ()
     prompts: Path | None = None

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepsight.streams.base import Commander, Page, Sink, SourceListener, Switched, redact
+from keepsight.streams.base import (
+    Commander,
+    Page,
+    Sink,
+    SinkError,
+    SourceError,
+    SourceListener,
+    Switched,
+    redact,
+)
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.node_messages import CameraInfo, NodeInfo
 from keepsight.streams.privacy import Cover, parse_cover
@@ -33,17 +43,35 @@ STAGGER_SECONDS = 0.1
 """From opening one camera to the next: each begins with a burst of packets and of decoding."""
 
 
-def prepare(deployment: config.Deployment, servers: dict[WebTarget, WebServer] | None = None) -> list[Stream]:
+def prepare(
+    deployment: config.Deployment,
+    servers: dict[WebTarget, WebServer] | None = None,
+    file: Path | None = None,
+) -> list[Stream]:
     """The streams, in order; the servers of their pages are put into `servers`. Raises ConfigError,
-    SourceError or SinkError for what cannot be meant."""
-    refuse_shared_outputs(deployment)
+    SourceError or SinkError for what cannot be meant; where a `file` says it, the message names that and the
+    stream."""
     servers = {} if servers is None else servers
-    streams = [
-        prepare_stream(name, stream, servers, number * STAGGER_SECONDS)
-        for number, (name, stream) in enumerate(deployment.streams.items())
-    ]
+    with naming(file):
+        refuse_shared_outputs(deployment)
+    streams = []
+    for number, (name, stream) in enumerate(deployment.streams.items()):
+        with naming(file, name):
+            streams.append(prepare_stream(name, stream, servers, number * STAGGER_SECONDS))
     introduce(streams, deployment)
     return streams
+
+
+@contextmanager
+def naming(file: Path | None, stream: str = "") -> Iterator[None]:
+    """Errors inside begin with the file and the stream, unless it was typed."""
+    try:
+        yield
+    except (ConfigError, SourceError, SinkError) as error:
+        if file is None:
+            raise
+        said = str(error) if not stream or str(error).startswith(f"{stream}: ") else f"{stream}: {error}"
+        raise type(error)(f"{file}: {said}") from error
 
 
 def introduce(streams: Iterable[Stream], deployment: config.Deployment) -> None:
@@ -96,7 +124,18 @@ def prepare_stream(
     privacy = tuple(parse_cover(text) for text in stream.privacy)
     if stream.record is not None:
         check_record(name, stream.record, privacy)
-    return Stream(name, source, sinks, cues, Rulebook(stream.rules), stream.auto, privacy, stream.record)
+    return Stream(
+        name,
+        source,
+        sinks,
+        cues,
+        Rulebook(stream.rules),
+        stream.auto,
+        privacy,
+        stream.record,
+        stream.memory,
+        stream.noise,
+    )
 
 
 def check_record(name: str, folder: Path, privacy: tuple[Cover, ...]) -> None:

@@ -28,6 +28,8 @@ class Outlet:
     def __init__(self, sink: Sink, live: bool, meter: Meter) -> None:
         self.url = sink.url
         self.fault: str | None = None
+        self.left_out = 0
+        """Frames of a live source for which this sink had no time."""
         self._sink = sink
         self._meter = meter
         self._mailbox: Mailbox[Result] = Mailbox(live=live, capacity=WAITING_RESULTS, merge=merge)
@@ -39,6 +41,8 @@ class Outlet:
         await asyncio.shield(self._opened)  # who waits may be cancelled while the sink still opens
 
     async def put(self, result: Result) -> None:
+        if self._mailbox.live and len(self._mailbox) and not result.closing:
+            self.left_out += 1
         await self._mailbox.put(result)
 
     def close(self, ending: Ending) -> None:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import structlog
 
@@ -30,6 +30,9 @@ from .summary import Meter, Summary
 from .validation import ConfigError
 from .watching import begin as begin_watch
 from .watching import step as watch_step
+
+if TYPE_CHECKING:
+    from .config import MemoryPolicy
 
 log = structlog.get_logger(__name__)
 
@@ -70,7 +73,7 @@ Take = Callable[[], Sequence[Command]]
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """What is to be run: where frames come from, what is tracked from when, and where results go."""
+    """What is to be run: where frames come from, what is tracked from when and how, and where results go."""
 
     name: str
     source: Source
@@ -80,6 +83,8 @@ class Stream:
     auto: str = "off"
     privacy: tuple[Cover, ...] = ()
     record: Path | None = None
+    memory: MemoryPolicy = "recent"
+    noise: float = 0.0
 
     @property
     def commanders(self) -> tuple[Commander, ...]:
@@ -264,7 +269,9 @@ async def run(
     rejected = isinstance(error, ConfigError | SinkError) or unread
     faults = [str(error)] if error else []
     faults += [outlet.fault for outlet in outlets if outlet.fault]
-    return Report(stream.name, meter.summary(), (*faults, *meter.refused), rejected)
+    left_out = tuple((one.url, one.left_out) for one in outlets if one.left_out and not one.fault)
+    summary = replace(meter.summary(), left_out=left_out)
+    return Report(stream.name, summary, (*faults, *meter.refused), rejected)
 
 
 async def _opening(

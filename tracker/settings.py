@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 from .confidence import Calibration
-
-MemoryPolicy = Literal["recent", "selective"]
+from .config import MemoryPolicy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

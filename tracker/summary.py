@@ -47,7 +47,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The end of a run. `seconds` from when the model was ready to the last result; memory in bytes."""
+    """The end of a run. `seconds` from when the model was ready to the last result; memory in bytes;
+    left_out: by the URL of a sink, the frames of a live source for which it had no time, where there are any.
+    """
 
     frames: int
     dropped: int
@@ -55,6 +57,7 @@ class Summary:
     stages: tuple[Stage, ...]
     step: Stage
     peak_memory: int
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def fps(self) -> float:

@@ -26,7 +26,7 @@ from keepsight.streams.wording import first_error
 
 from .auto import points_back
 from .calibration import sha256_of
-from .config import Engine
+from .config import Engine, MemoryPolicy
 from .pipeline import Stream
 from .prompts import first_free_id
 from .rules import NO_RULES, Rules
@@ -59,6 +59,8 @@ class Header(BaseModel):
     max_objects: int
     rewinds: bool
     first_id: int = 1
+    memory: MemoryPolicy = "recent"
+    noise: float = 0.0
 
 
 def header_of(stream: Stream, engine: Engine, max_objects: int) -> Header:
@@ -74,6 +76,8 @@ def header_of(stream: Stream, engine: Engine, max_objects: int) -> Header:
         max_objects=max_objects,
         rewinds=points_back(stream),
         first_id=first_free_id(stream.cues),
+        memory=stream.memory,
+        noise=stream.noise,
     )
 
 

@@ -106,6 +106,8 @@ def test_a_model_that_is_not_there_is_said() -> None:
         ks.load("nanno")
     with pytest.raises(ks.ConfigError, match="--device: 'gpu' is not auto, cpu"):
         ks.load("test", device="gpu")
+    with pytest.raises(ks.ConfigError, match="--backend: 'onnx' is not one of auto, torch, openvino"):
+        ks.load("test", backend="onnx")
 
 
 def test_everything_that_is_offered_is_there() -> None:

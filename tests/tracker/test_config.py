@@ -145,18 +145,25 @@ def test_an_output_never_overwrites_the_source_or_another_output(tmp_path: Path)
     clip = tmp_path / "clip.mp4"
     clip.touch()
     options = {"source": str(clip), "prompt": "box=0,0,1,1"}
-    with pytest.raises(ConfigError, match="is a source or another output"):
-        prepare(run_config({**options, "output": [str(tmp_path / "x" / ".." / "clip.mp4")]}).deployment())
+    for output in (f"{tmp_path}/x/../clip.mp4", f"mot:{tmp_path}/clip.txt", f"coco:{tmp_path}/clip.json"):
+        name = tmp_path / Path(output).name
+        name.touch()
+        with pytest.raises(ConfigError, match="is a source or another output"):
+            prepare(run_config({**options, "source": str(name), "output": output}).deployment())
 
 
-@pytest.mark.parametrize("scheme", ["masks", "hls"])
-def test_two_outputs_do_not_share_a_folder(scheme: str) -> None:
-    options = {"source": "test://", "output": [f"{scheme}:out", f"{scheme}:./out"], "auto": "motion"}
-    with pytest.raises(ConfigError, match=r"output \w+:./out is a source or another output"):
+@pytest.mark.parametrize(
+    ("scheme", "place"),
+    [("masks", "out"), ("hls", "out"), ("coco", "out.json"), ("mot", "out.txt"), ("", "out.jsonl")],
+)
+def test_two_outputs_do_not_share_a_folder_or_a_file(scheme: str, place: str) -> None:
+    scheme = scheme and f"{scheme}:"
+    options = {"source": "test://", "output": [f"{scheme}{place}", f"{scheme}./{place}"], "auto": "motion"}
+    with pytest.raises(ConfigError, match=rf"output {scheme}\./{place} is a source or another output"):
         prepare(run_config(options).deployment())
 
 
-@pytest.mark.parametrize("scheme", ["masks", "hls", "clips"])
+@pytest.mark.parametrize("scheme", ["masks", "hls", "clips", "coco", "mot"])
 def test_a_folder_is_not_written_like_a_url(scheme: str) -> None:
     options = {"source": "test://", "output": f"{scheme}:///out", "auto": "motion"}
     with pytest.raises(SinkError, match=f"^{scheme}://: is on this machine: write {scheme}:PATH$"):
@@ -167,6 +174,8 @@ def test_a_folder_is_not_written_like_a_url(scheme: str) -> None:
     ("shown", "output", "lost"),
     [
         ({"prompts": "log.jsonl"}, "./log.jsonl", "log.jsonl"),
+        ({"prompts": "log.json"}, "coco:log.json", "log.json"),
+        ({"prompts": "log.txt"}, "mot:log.txt", "log.txt"),
         ({"prompt_mask": "masks/00007.png@7"}, "masks:masks", "masks/00007.png"),
         ({"prompt_mask": ["a.png", "00001.png"]}, "masks:.", "00001.png"),
     ],

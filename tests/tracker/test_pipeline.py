@@ -182,10 +182,12 @@ async def test_a_live_sink_that_falls_behind_gets_the_events_it_missed_and_holds
     assert slow.results == []
     gate.set()
     stop.set()
-    await running
+    report = await running
     told = [event.frame[1] for result in slow.results for event in result.events if event.kind == "update"]
     assert sorted(set(told)) == list(range(8))
     assert len(slow.results) < len(quick.results)
+    assert indices(slow) == [0, 7]
+    assert report.summary.left_out == (("fake://sink", 6),)
 
 
 async def test_a_failing_sink_is_closed_and_left_out_while_the_others_go_on() -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -14,7 +16,10 @@ import torch
 from safetensors.torch import save_file
 
 from keepsight.model.models import MODELS, build
-from tests.tracker.command_line import SCENE, Keepsight, frames_of, lines
+from keepsight.tracker.cli.running import tell
+from keepsight.tracker.pipeline import Report
+from keepsight.tracker.summary import Meter
+from tests.tracker.command_line import BOX, SCENE, Keepsight, frames_of, lines
 
 
 def test_a_run_writes_overlay_masks_and_results_and_sums_up(track: Keepsight, tmp_path: Path) -> None:
@@ -34,6 +39,84 @@ def test_the_same_input_gives_the_same_bytes(track: Keepsight, tmp_path: Path) -
     for name in ("a.jsonl", "b.jsonl"):
         assert track(SCENE, "-o", name).code == 0
     assert (tmp_path / "a.jsonl").read_bytes() == (tmp_path / "b.jsonl").read_bytes()
+
+
+def test_a_file_that_could_not_take_all_frames_of_a_camera_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    meter = Meter(frames=250)
+    tell([Report("door", replace(meter.summary(), left_out=(("overlay.mp4", 3),)))])
+    assert capsys.readouterr().out.splitlines()[-1] == "overlay.mp4: 3 of 250 frames left out"
+
+
+def test_noise_is_heeded_in_stability_and_in_nothing_that_is_tracked(
+    track: Keepsight, tmp_path: Path
+) -> None:
+    for name, more in (("a.jsonl", ()), ("b.jsonl", ("--noise", "0.2")), ("c.jsonl", ("--offline",))):
+        assert track(SCENE, "-o", name, *more).code == 0
+    assert track(SCENE, "-o", "d.jsonl", "--offline", "--noise", "0.2").code == 0
+    for plain, noisy in (("a.jsonl", "b.jsonl"), ("c.jsonl", "d.jsonl")):
+        quiet, loud = (told(tmp_path / name) for name in (plain, noisy))
+        assert [one["mask"] for one in quiet] == [one["mask"] for one in loud]
+        assert all(one["stability"] >= other["stability"] for one, other in zip(quiet, loud, strict=True))
+        assert quiet != loud
+    done = track(SCENE, "-o", "x.jsonl", "--noise", "2")
+    assert (done.code, done.complaint) == (2, "--noise: must be less than or equal to 1, not 2.0")
+
+
+def told(path: Path) -> list[Any]:
+    """Every track of every frame."""
+    written: list[Any] = lines(path)
+    return [track for line in written for track in line["tracks"]]
+
+
+def test_the_memorys_policy_is_chosen_by_an_option_or_a_stream(keepsight: Keepsight, tmp_path: Path) -> None:
+    scene = "test://?frames=30&size=160x120"
+    stream = {"source": scene, "prompt": "box=0.2,0.2,0.7,0.8"}
+    streams = {
+        name: {**stream, "memory": name, "output": f"{name}.jsonl"} for name in ("recent", "selective")
+    }
+    (tmp_path / "two.yaml").write_bytes(orjson.dumps({"model": "test", "streams": streams}))
+    assert keepsight("run", "--config", "two.yaml").code == 0
+    typed = ("run", scene, "--model", "test", *BOX, "--memory", "selective", "-o", "typed.jsonl")
+    assert keepsight(*typed).code == 0
+    recent, selective, asked = (told(tmp_path / f"{name}.jsonl") for name in ("recent", "selective", "typed"))
+    assert selective == asked
+    assert selective != recent
+    done = keepsight("run", scene, "--model", "test", *BOX, "--memory", "all", "-o", "x.jsonl")
+    assert (done.code, done.complaint) == (2, "--memory: 'all' is not one of 'recent' or 'selective'")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"output": "sound.wav"}, "two.yaml: yard: sound.wav: no such output; there are FILE.mp4"),
+        ({"source": "gopher://host/x"}, "two.yaml: yard: gopher://host/x: unknown scheme gopher"),
+        ({"prompt": "circle=1"}, "two.yaml: yard: "),
+        ({"output": []}, "two.yaml: yard: no output: say where"),
+        ({"output": "door.jsonl"}, "two.yaml: yard: output door.jsonl is a source or another output"),
+    ],
+)
+def test_what_a_file_says_wrong_is_told_with_the_file_and_the_stream(
+    keepsight: Keepsight, tmp_path: Path, wrong: dict[str, object], said: str
+) -> None:
+    stream = {"source": SCENE, "prompt": "box=0.2,0.2,0.7,0.8"}
+    streams = {"door": {**stream, "output": "door.jsonl"}, "yard": {**stream, "output": "y.jsonl", **wrong}}
+    (tmp_path / "two.yaml").write_bytes(orjson.dumps({"model": "test", "streams": streams}))
+    for command in (("check", "two.yaml"), ("run", "--config", "two.yaml")):
+        done = keepsight(*command)
+        assert done.code == 2
+        assert done.complaint.startswith(said)
+
+
+def test_tables_of_two_kinds_are_written_by_one_run(track: Keepsight, tmp_path: Path) -> None:
+    assert track(SCENE, "-o", "coco:a.json", "-o", "mot:a.txt").code == 0
+    coco = orjson.loads((tmp_path / "a.json").read_bytes())
+    rows = [line.split(",") for line in (tmp_path / "a.txt").read_text().splitlines()]
+    assert [image["id"] for image in coco["images"]] == [1, 2, 3, 4, 5, 6]
+    assert [one["image_id"] for one in coco["annotations"]] == [int(row[0]) for row in rows]
+    for one, row in zip(coco["annotations"], rows, strict=True):
+        assert [float(number) for number in row[2:6]] == pytest.approx(one["bbox"], abs=0.01)
 
 
 def test_a_deployment_file_runs_several_streams_with_one_model(keepsight: Keepsight, tmp_path: Path) -> None:

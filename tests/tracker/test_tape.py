@@ -210,6 +210,23 @@ def test_a_live_run_is_kept_and_replayed_to_the_byte(keepsight: Keepsight, tmp_p
     assert "is neither empty nor a tape's folder" in keepsight(*again, "photos").complaint
 
 
+def test_a_replay_onto_a_full_disk_is_a_run_that_failed(keepsight: Keepsight, tmp_path: Path) -> None:
+    scene = ("test://?frames=3&size=160x120", "--model", "test", "--prompt", "box=0.2,0.2,0.7,0.8")
+    assert keepsight("run", *scene, "--record", "tape", "-o", "x.jsonl").code == 0
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    said = keepsight("replay", "tape", "-o", "full.jsonl")
+    assert (said.code, said.complaint) == (1, "full.jsonl: cannot be written: No space left on device")
+    assert keepsight("replay", "tape", "-o", "tape.json").code == 2
+
+
+def test_a_replay_has_the_settings_of_the_run(keepsight: Keepsight, tmp_path: Path) -> None:
+    scene = ("test://?frames=6&size=160x120", "--model", "test", "--prompt", "box=0.2,0.2,0.7,0.8")
+    noise = ("--noise", "0.2", "--memory", "selective")
+    assert keepsight("run", *scene, *noise, "--record", "tape", "-o", "x.jsonl").code == 0
+    assert keepsight("replay", "tape", "-o", "y.jsonl").code == 0
+    assert (tmp_path / "x.jsonl").read_bytes() == (tmp_path / "y.jsonl").read_bytes()
+
+
 def test_what_cannot_be_kept_or_replayed_is_said(keepsight: Keepsight, tmp_path: Path) -> None:
     private = ("--privacy", "blur", "--prompt", "box=0,0,1,1", "--model", "test", "-o", "x.jsonl")
     said = keepsight("run", LIVE, *private, "--record", "tape")

@@ -24,7 +24,7 @@ def check(
     table = Table(title=f"{file} is fine")
     for heading in ("stream", "source", "commands", "objects at most", "outputs"):
         table.add_column(heading, overflow="fold")  # nothing of a URL is cut off
-    for stream in prepare(deployment):
+    for stream in prepare(deployment, file=file):
         room = deployment.streams[stream.name].max_objects
         outputs = "\n".join(sink.url for sink in stream.sinks)
         kind = "live" if stream.source.live else "waits"

@@ -16,7 +16,8 @@ from .options import DEVICE, DTYPE, MODEL, SIZE, WEIGHTS
 
 if TYPE_CHECKING:
     from ..api import Tracker
-    from ..settings import MemoryPolicy, TrackerSettings
+    from ..config import MemoryPolicy
+    from ..settings import TrackerSettings
 
 Videos = tuple[Path, Sequence[str]]
 """A dataset, and the sequences of it that are asked for; all where none is."""

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from ..tape import Header
 
 TAPE = typer.Argument(metavar="DIR", help="The folder of `keepsight run --record DIR`")
-OUTPUT = typer.Option("--output", "-o", help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl; repeatable")
+OUTPUT = typer.Option(
+    "--output",
+    "-o",
+    help="FILE.mp4, FILE.mkv, masks:DIR, FILE.jsonl, coco:FILE.json, mot:FILE.txt; repeatable",
+)
 
 
 def replay(tape: Annotated[Path, TAPE], output: Annotated[list[str], OUTPUT]) -> int:
@@ -52,6 +56,8 @@ def check_weights(header: Header) -> None:
 
 async def _replay(tape: Path, header: Header, sinks: list[Sink]) -> tuple[int, int]:
     """How many frames were replayed, and the signal that ended it, or 0."""
+    from dataclasses import replace
+
     from rich.progress import Progress
 
     from ..engine import model_threads
@@ -71,6 +77,7 @@ async def _replay(tape: Path, header: Header, sinks: list[Sink]) -> tuple[int, i
 
         async with model_threads(MODEL_STOP_SECONDS) as threads:
             model, settings = await threads.tracker.run(load, header.engine)
+            settings = replace(settings, memory=header.memory, noise=header.noise)
             await threads.share_cores()
             session = TrackerSession(
                 threads,

@@ -66,6 +66,13 @@ AUTO = typer.Option(
 )
 MODEL = typer.Option(help="See keepsight models; nano by default")
 MAX_OBJECTS = typer.Option(help="Objects at once, 16 by default")
+MEMORY = typer.Option(
+    help="Frames that are remembered: recent (by default), or selective: also earlier sure ones"
+)
+NOISE = typer.Option(
+    help="Find every mask a second time under noise of this strength, 0 to 1, for example 0.02, and heed in "
+    "its stability and confidence whether it stays; 0 by default"
+)
 OFFLINE = typer.Option(
     "--offline",
     help="A recording as a whole: prompts and corrections on any frame, tracked forwards and backwards; "
@@ -96,6 +103,8 @@ def run(
     backend: Annotated[str | None, BACKEND] = None,
     size: Annotated[int | None, SIZE] = None,
     max_objects: Annotated[int | None, MAX_OBJECTS] = None,
+    memory: Annotated[str | None, MEMORY] = None,
+    noise: Annotated[float | None, NOISE] = None,
     offline: Annotated[bool, OFFLINE] = False,
     record: Annotated[Path | None, RECORD] = None,
     config: Annotated[Path | None, CONFIG] = None,
@@ -109,12 +118,14 @@ def run(
     watched = typed(source=source, output=output, auto=auto, rules=rules, max_objects=max_objects)
     played = typed(realtime=realtime, loop=loop, hwaccel=hwaccel, privacy=privacy, record=record)
     shown = typed(prompt=prompt, prompt_mask=prompt_mask, prompts=prompts)
+    tracked = typed(memory=memory, noise=noise)
     engine = typed(model=model, weights=weights, device=device, dtype=dtype, backend=backend, size=size)
+    given = watched | played | shown | tracked | engine
     if offline:
-        return run_whole(watched | played | shown | engine, config)
-    deployment = deployment_of(watched | played | shown | engine, config)
+        return run_whole(given, config)
+    deployment = deployment_of(given, config)
     servers: Servers = {}
-    streams = prepare(deployment, servers)
+    streams = prepare(deployment, servers, config)
     find_weights(deployment.model, deployment.weights)
     reports, code = run_streams(streams, deployment, servers, config)
     tell(reports)

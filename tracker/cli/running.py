@@ -6,7 +6,7 @@ import asyncio
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ class SharedModel:
         if self._loading is None:
             self._loading = asyncio.create_task(self._threads.tracker.run(load, self._engine))
         model, settings = await asyncio.shield(self._loading)
+        settings = replace(settings, memory=stream.memory, noise=stream.noise)
         from ..session import TrackerSession
 
         await self._threads.share_cores()
@@ -157,6 +158,8 @@ def tell(reports: Sequence[Report]) -> None:
         if report.summary.frames:
             out.print(summary_line(report.stream, report.summary), soft_wrap=True)
             out.print(stage_table(report.summary))
+        for url, count in report.summary.left_out:
+            out.print(f"{url}: {count} of {report.summary.frames} frames left out", soft_wrap=True)
     for fault in dict.fromkeys(fault for report in reports for fault in report.faults):
         complain(fault)
 
