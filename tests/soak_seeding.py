@@ -2,7 +2,8 @@
 
 A clip is a video, or a sequence of the MOTChallenge's layout, whose true boxes are compared with. Tells of
 each how many tracks were found, how often two of them were one thing (mask IoU above a half), and, with a
-truth, how many tracks never were on a true box. The picture shows what was tracked, evenly over each clip.
+truth, how many tracks never were on a true box (also those of things that the truth leaves out). The picture
+shows what was tracked, evenly over each clip.
 """
 
 from __future__ import annotations
@@ -96,12 +97,8 @@ async def search(clip: Path, boxes: BoxSequence | None, seconds: float) -> Found
 
 def cell(result: Result) -> Image:
     height, width = result.frame.size
-    drawn = cv2.resize(
-        overlay(result, {}), (WIDTH, round(height * WIDTH / width)), interpolation=cv2.INTER_AREA
-    )
-    text = f"{result.frame.time:.1f} s"
-    cv2.putText(drawn, text, (8, drawn.shape[0] - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 0), 1)
-    return np.asarray(drawn, np.uint8)
+    size = WIDTH, round(height * WIDTH / width)
+    return np.asarray(cv2.resize(overlay(result, {}), size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def sheet(shown: list[Image]) -> Image:
