@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import random
 import time
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Self
 
 import structlog
 
-from .base import DeniedError, Source, SourceError
+from .base import DeniedError, Source, SourceError, redact
 from .types import Frame, SourceState, SourceStatus
 
 log = structlog.get_logger(__name__)
@@ -102,6 +103,7 @@ class Reconnecting:
         self._first_wait = 0.0
         self._failures = 0
         self._dropped = 0
+        self._traced = ""
         self._join = _Join()
 
     def inside(self, around: AbstractAsyncContextManager[object]) -> Self:
@@ -158,7 +160,7 @@ class Reconnecting:
                 frame = await self._next_frame()
             except StopAsyncIteration:
                 await self._reconnect(SourceError("the stream ended"))
-            except SourceError as error:
+            except Exception as error:
                 await self._reconnect(error)
             else:
                 return self._take(frame)
@@ -168,16 +170,20 @@ class Reconnecting:
             began = self._waiting.clock()
             try:
                 await self._connection.enter_async_context(self._source)
-            except SourceError as error:
-                await self._wait(error, self._waiting.clock() - began)
+            except Exception as error:
+                await self._wait(self._expected(error), self._waiting.clock() - began)
             else:
                 self._frames = aiter(self._source)
                 return
 
-    async def _reconnect(self, error: SourceError) -> None:
-        await self._connection.aclose()
+    async def _reconnect(self, error: Exception) -> None:
+        cause = self._expected(error)
+        try:
+            await self._connection.aclose()
+        except Exception as other:
+            self._expected(other)
         self._join = self._join.interrupted()
-        await self._wait(error)
+        await self._wait(cause)
         await self._connect()
 
     async def _wait(self, error: SourceError, spent: float = 0.0) -> None:
@@ -204,6 +210,18 @@ class Reconnecting:
         self._join, frame = self._join.carry_on(frame)
         self._report("online", "")
         return frame
+
+    def _expected(self, error: Exception) -> SourceError:
+        """The error, where it is one of a source. What nobody foresaw is no reason to end the other streams
+        either: it becomes one, and its trace is logged, once as long as it goes on."""
+        if isinstance(error, SourceError):
+            return error
+        said = " ".join(redact(f"{type(error).__name__}: {error}").split())
+        if said != self._traced:
+            trace = redact("".join(traceback.format_exception(error)))
+            log.error("unforeseen error of a source", url=self.url, reason=said, trace=trace)
+        self._traced = said
+        return SourceError(said)
 
     def _cause(self, error: SourceError) -> str:
         return str(error).removeprefix(f"{self.url}: ")

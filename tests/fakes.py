@@ -32,7 +32,7 @@ class FakeSource:
         frames: Sequence[Frame],
         live: bool = False,
         *,
-        refusal: SourceError | None = None,
+        refusal: Exception | None = None,
         failure: Exception | None = None,
         hangs: bool = False,
     ) -> None:

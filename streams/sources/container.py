@@ -100,6 +100,7 @@ class ContainerSource(ThreadedSource):
                 format=self._access.format,
                 options=dict(self._access.options),
                 timeout=(seconds, seconds),
+                metadata_errors="replace",  # titles come in whatever encoding the camera has
                 hwaccel=None if self._hardware is None else decoder(self._hardware),
             )
         except av.InvalidDataError:

@@ -14,6 +14,7 @@ from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.types import Frame
 from tests.fakes import FakeSource, make_frames
+from tests.logs import Log
 
 
 class Line:
@@ -166,13 +167,25 @@ async def test_waiting_for_a_camera_can_be_cancelled() -> None:
             pass
 
 
-async def test_an_error_that_is_not_the_source_s_is_not_retried() -> None:
-    class Faulty(FakeSource):
-        async def __aenter__(self) -> Faulty:
-            raise ZeroDivisionError
+@pytest.mark.parametrize("ways", [{"refusal": ZeroDivisionError("by 0")}, {"failure": ZeroDivisionError("by 0")}])
+async def test_an_error_that_nobody_foresaw_is_retried_and_its_trace_logged_once(
+    ways: dict[str, Exception], log: Log
+) -> None:
+    line = Line([camera(**ways), camera(**ways), camera(5.0)])
+    await read(line.open(), 1 if "refusal" in ways else 7)
+    assert ("offline", "ZeroDivisionError: by 0", 0) in line.states
+    (told,) = [entry for entry in log.entries if entry["level"] == "error"]
+    assert "Traceback" in told["trace"]
+    assert "fakes.py" in told["trace"]
 
-    with pytest.raises(ZeroDivisionError):
-        await read(reconnecting(lambda: Faulty([], live=True)), 1)
+
+async def test_a_source_that_cannot_be_closed_is_left_and_opened_again() -> None:
+    class Stuck(FakeSource):
+        async def __aexit__(self, *_: object) -> None:
+            raise OSError("fake://me:hush@source: stuck")
+
+    frames = await read(Line([Stuck(make_frames(3), live=True), camera(5.0)]).open(), 6)
+    assert frames[-1].epoch == 1
 
 
 def test_jitter_takes_a_part_of_the_delay_away() -> None:

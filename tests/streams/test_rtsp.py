@@ -132,6 +132,22 @@ async def test_a_camera_that_wants_another_password_says_so(clip: Path, rtsp_ser
     assert "hidden" not in status.reason
 
 
+async def test_a_camera_that_writes_its_name_in_another_encoding_is_read(
+    clip: Path, rtsp_server: StartServer
+) -> None:
+    said, named = b"s=Session streamed", "s=大门口的监控相机".encode("gbk")  # SDP (RFC 8866, 5.3)
+    renamed: list[bytes] = []
+
+    def rename(data: bytes) -> bytes:
+        renamed.extend([said] if said in data else [])
+        return data.replace(said, named)
+
+    async with asyncio.timeout(30), Gate(rtsp_server(clip).port, lambda: rename) as gate:
+        async with open_source(f"rtsp://127.0.0.1:{gate.port}/clip") as source:
+            await read(source, 5)
+    assert renamed
+
+
 async def read_one(source: Source) -> None:
     async with source:
         pass

@@ -169,7 +169,7 @@ def read_index_map(path: Path) -> NDArray[np.uint8]:
     Raises ValueError for colour, alpha and 16-bit pictures, which do not name object ids.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             picture = next(container.decode(video=0))
     except (av.FFmpegError, StopIteration) as error:
         raise ValueError(f"{path}: not a picture that can be read as a mask") from error
