@@ -214,7 +214,7 @@ class ContainerSource(ThreadedSource):
         while failures < BROKEN_READS:
             try:
                 asked = time.monotonic()
-                for packet in container.demux(stream):
+                for packet in self._demuxed(container, stream):
                     if self._access.is_over(time.monotonic() - asked):
                         raise SourceError(f"{self.url}: no data in time")
                     if packet.size:
@@ -229,6 +229,20 @@ class ContainerSource(ThreadedSource):
                 self.broken += 1
                 failures += 1
         yield None
+
+    def _demuxed(self, container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+        """The stream's packets. Each packet of sound begins FFmpeg's time-out anew, so that of live video is
+        watched over here."""
+        if not self.live:
+            yield from container.demux(stream)
+            return
+        asked = time.monotonic()
+        for packet in container.demux():
+            if packet.stream_index == stream.index:
+                yield cast("Packet[VideoStream]", packet)
+                asked = time.monotonic()
+            elif time.monotonic() - asked > self._access.timeout_seconds:
+                raise SourceError(f"{self.url}: no video in time")
 
     def _warn_of_damage(self, promised: float | None, frames: int, seconds: float) -> None:
         ended_early = promised is not None and promised - seconds > max(1.0, 0.05 * promised)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -95,6 +96,41 @@ async def test_a_stream_is_read_and_followed_when_it_returns(
     connected = scheme == "rtmp"  # nobody notices a sender of UDP that is back at once
     assert statuses[-1] == SourceStatus("online", "", int(connected))
     assert frames[-1].epoch == int(connected)
+
+
+@asynccontextmanager
+async def heard_longer_than_seen(url: str, *, seen: float) -> AsyncIterator[None]:
+    """MPEG-TS whose video ends after `seen` seconds, while its sound goes on."""
+    video = ("-re", "-f", "lavfi", "-i", f"testsrc2=size=64x48:rate=25:duration={seen}")
+    sound = ("-re", "-f", "lavfi", "-i", "sine", "-c:a", "aac", "-c:v", "libx264", "-tune", "zerolatency")
+    quiet = asyncio.subprocess.DEVNULL
+    command = ("ffmpeg", "-v", "error", *video, *sound, "-g", "5", *TS, url)
+    process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stderr=quiet)
+    try:
+        yield
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def test_a_camera_that_is_heard_but_no_longer_seen_is_opened_again(
+    need_program: NeedProgram, unused_tcp_port: int
+) -> None:
+    need_program("ffmpeg")
+    url = f"udp://127.0.0.1:{unused_tcp_port}"
+    statuses: list[SourceStatus] = []
+    source = open_source(url, timeout_seconds=3.0, on_status=statuses.append)
+    async with asyncio.timeout(60), heard_longer_than_seen(url, seen=6):
+        reading = asyncio.create_task(read_for_ever(source))
+        await eventually(lambda: any(status.reason == "no video in time" for status in statuses))
+        reading.cancel()
+        await asyncio.wait({reading})
+
+
+async def read_for_ever(source: Source) -> None:
+    async with source:
+        async for _ in source:
+            pass
 
 
 async def mjpeg(request: web.Request) -> web.StreamResponse:
