@@ -15,6 +15,8 @@ from .base import redact
 from .tls import server_tls
 
 LOOPBACK = "127.0.0.1"
+MIN_PASSWORD = 8
+"""Characters of a password that protects what is reached from elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +83,23 @@ def parse_listening(url: str, *, port: int, name: str) -> Listening:
     if not path or "/" in path:
         raise ValueError(f"{shown}: needs one name after the port, for example {parts.scheme}://:{at}/door")
     password = unquote(parts.password) if parts.password else None
-    if password is None and not _is_loopback(host):
+    if len(password or "") < MIN_PASSWORD and not is_loopback(host):
         raise ValueError(
-            f"{shown}: {host} can be reached from elsewhere, so it needs a password: "
-            f"{parts.scheme}://user:PASSWORD@{host}:{at}/{path}"
+            f"{shown}: {host} can be reached from elsewhere, so it needs a password of {MIN_PASSWORD} "
+            f"characters: {parts.scheme}://user:PASSWORD@{host}:{at}/{path}"
         )
     certificate, key = (Path(files[name]) if files else None for name in ("cert", "key"))
     return Listening(shown, host, at, path, unquote(parts.username or ""), password, certificate, key)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own, reached from nowhere else."""
+    if host.rstrip(".").lower() == "localhost":
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        return host == "localhost"
+        return False
 
 
 def _decoded(value: str) -> str:

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from keepsight.streams.base import SinkError, SourceError
+from keepsight.streams.base import SinkError
 from keepsight.streams.types import Frame, Result
 
 

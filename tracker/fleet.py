@@ -14,7 +14,7 @@ import structlog
 from keepsight.streams.base import Page, SinkError, SourceError
 
 from . import config
-from .deployment import introduce, prepare_stream, refuse_shared_outputs
+from .deployment import STAGGER_SECONDS, introduce, prepare_stream, refuse_shared_outputs
 from .pipeline import Report, Session, Stream, run
 from .rules import NO_RULES
 from .summary import Meter
@@ -218,10 +218,11 @@ class Fleet:
     def _begin_new(self, names: Iterable[str]) -> dict[str, str]:
         """By name, why streams cannot begin after all; the others do."""
         failed = {}
-        for name in names:
+        for number, name in enumerate(names):
             try:
                 settings = self.deployment.streams[name]
-                self._begin(prepare_stream(name, settings, self.servers), settings)
+                stream = prepare_stream(name, settings, self.servers, number * STAGGER_SECONDS)
+                self._begin(stream, settings)
                 self._running[name].task.add_done_callback(_say_faults)
             except (ConfigError, SourceError, SinkError) as error:
                 failed[name] = str(error)

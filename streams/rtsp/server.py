@@ -15,6 +15,7 @@ import structlog
 
 from ..base import SinkError
 from ..encoder import SharedEncoder
+from ..guesses import Guesses
 from ..h264 import ParameterSets, parameter_sets
 from ..listening import Listening
 from . import rtp
@@ -51,6 +52,7 @@ class RtspServer:
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._room = Room()
+        self.guesses = Guesses()
         self._turn = asyncio.Lock()
 
     async def open(self, at: Listening, encoder: SharedEncoder) -> None:
@@ -96,7 +98,7 @@ class RtspServer:
         host, *_ = writer.get_extra_info("peername") or ("",)  # nothing where it has gone already
         try:
             async with self._room.enter(host) as take_seat:
-                await _Player(self, reader, writer, take_seat).serve()
+                await _Player(self, host, reader, writer, take_seat).serve()
         except (ConnectionError, TimeoutError):
             writer.transport.abort()  # over TLS a farewell would wait for who takes nothing
         except asyncio.CancelledError:  # it closes, or needs the room; asyncio would log what ends the task
@@ -137,11 +139,13 @@ class _Player:
     def __init__(
         self,
         server: RtspServer,
+        host: str,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         take_seat: TakeSeat,
     ) -> None:
         self._server = server
+        self._host = host
         self._take_seat = take_seat
         self._reader = reader
         self._writer = writer
@@ -192,8 +196,11 @@ class _Player:
             await self._say(200, request, {"Public": _METHODS})
         elif camera is None:
             await self._say(404, request)
-        elif not camera[0].lets_in(request.headers.get("authorization")):
-            await self._say(401, request, {"WWW-Authenticate": 'Basic realm="keepsight"'})
+        elif status := self._server.guesses.objection(
+            camera[0], self._host, request.headers.get("authorization")
+        ):
+            asked = {"WWW-Authenticate": 'Basic realm="keepsight"'} if status == 401 else {}
+            await self._say(status, request, asked)
         else:
             await self._answer_for(name, camera[1], request)
 

@@ -14,8 +14,8 @@ REORDER_SECONDS = 0.1
 
 
 def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
-    """A camera over RTSP (RFC 2326), interleaved in TCP, or over UDP where it knows no other way. Its sound is
-    not asked for. Silence is noticed after `timeout_seconds`.
+    """A camera over RTSP (RFC 2326), interleaved in TCP, or over UDP where it knows no other way. Its
+    sound is not asked for. Silence is noticed after `timeout_seconds`.
 
     FFmpeg's `nobuffer` flag stays away: it throws away what was read to find the codec, and with it the
     key frame, so that the first picture comes a key frame interval later.

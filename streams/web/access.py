@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
-from .target import is_loopback
+from ..listening import is_loopback
 
 SESSION_SECONDS = 30 * 24 * 3600
 MOST_ADDRESSES = 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import ssl
@@ -12,12 +11,10 @@ from pathlib import Path
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from ..base import SinkError, redact
+from ..listening import LOOPBACK, MIN_PASSWORD, is_loopback
 from ..tls import server_tls
 
 PASSWORD_VARIABLE = "KEEPSIGHT_WEB_PASSWORD"
-LOOPBACK = "127.0.0.1"
-MIN_PASSWORD = 8
-"""Characters of a password that protects what is reached from elsewhere."""
 _PARAMETERS = ("cert", "key")
 
 
@@ -55,16 +52,6 @@ class WebTarget:
             return server_tls(self.url, self.certificate, self.key)
         except ValueError as error:
             raise SinkError(str(error)) from None
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own, reached from nowhere else."""
-    if host.rstrip(".").lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def parse_target(url: str, *, environment: Mapping[str, str] = os.environ) -> WebTarget:

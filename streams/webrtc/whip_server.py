@@ -13,7 +13,9 @@ from aiohttp import web
 from aiortc import RTCSessionDescription
 
 from ..base import SourceError
-from ..listening import Listening
+from ..guesses import Guesses
+from ..listening import Listening, is_loopback
+from ..web.access import host_name, is_from_here
 from . import peer
 from .incoming import Incoming
 from .offers import read_offer
@@ -50,11 +52,14 @@ class Seat:
         return self._present
 
     async def sit(self, incoming: Incoming) -> str:
-        """Make `incoming` the publisher; its session."""
-        await self.leave(self._session)
-        self._session, self._present, self._taken = secrets.token_urlsafe(16), incoming, False
+        """Make `incoming` the publisher; its session. The place is taken before the one who had it is sent
+        away, which may take seconds: others come meanwhile."""
+        gone, session = self._present, secrets.token_urlsafe(16)
+        self._session, self._present, self._taken = session, incoming, False
         self._news.set()
-        return self._session
+        if gone is not None:
+            await gone.close()
+        return session
 
     async def leave(self, session: str) -> bool:
         """The publisher of a session goes; False where there is no such session."""
@@ -75,6 +80,7 @@ class WhipServer:
         self._seats: dict[str, Seat] = {}
         self._runner: web.AppRunner | None = None
         self._turn = asyncio.Lock()
+        self._guesses = Guesses()
 
     async def open(self, seat: Seat) -> None:
         """Raises SourceError where the port or the name is taken."""
@@ -145,12 +151,24 @@ class WhipServer:
         return web.Response(status=204, headers=_cors(seat) if seat else None)
 
     def _seat(self, request: web.Request) -> Seat:
-        """Raises HTTPNotFound, and HTTPUnauthorized for who does not know the password."""
+        """Raises HTTPNotFound, HTTPForbidden for pages of other sites where no password is asked for, and
+        HTTPUnauthorized or HTTPTooManyRequests for who does not know the password."""
         seat = self._seats.get(request.match_info["name"])
         if seat is None:
             raise web.HTTPNotFound(text="nothing is published under this name\n")
-        if not seat.listening.lets_in(request.headers.get("Authorization")):
-            raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer", **_cors(seat)})
+        if seat.listening.password is None and not _is_of_this_machine(request):
+            raise web.HTTPForbidden(
+                text="without a password only this machine may publish: http://localhost\n"
+            )
+        match self._guesses.objection(
+            seat.listening, request.remote or "", request.headers.get("Authorization")
+        ):
+            case 401:
+                raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer", **_cors(seat)})
+            case 429:
+                raise web.HTTPTooManyRequests(
+                    text="too many wrong passwords: wait a minute\n", headers=_cors(seat)
+                )
         return seat
 
 
@@ -191,6 +209,13 @@ async def _answer(incoming: Incoming, offer: str) -> str:
         raise web.HTTPBadRequest(text="the offer cannot be answered\n") from None
     incoming.start()
     return connection.localDescription.sdp
+
+
+def _is_of_this_machine(request: web.Request) -> bool:
+    """Whether no page asks that reaches us by a name of its own (DNS rebinding), or is of another site."""
+    host, headers = request.headers.get("Host", ""), request.headers
+    from_here = is_from_here(host, headers.get("Origin"), headers.get("Sec-Fetch-Site"))
+    return from_here and is_loopback(host_name(host))
 
 
 def _cors(seat: Seat) -> dict[str, str]:

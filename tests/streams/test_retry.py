@@ -167,7 +167,9 @@ async def test_waiting_for_a_camera_can_be_cancelled() -> None:
             pass
 
 
-@pytest.mark.parametrize("ways", [{"refusal": ZeroDivisionError("by 0")}, {"failure": ZeroDivisionError("by 0")}])
+@pytest.mark.parametrize(
+    "ways", [{"refusal": ZeroDivisionError("by 0")}, {"failure": ZeroDivisionError("by 0")}]
+)
 async def test_an_error_that_nobody_foresaw_is_retried_and_its_trace_logged_once(
     ways: dict[str, Exception], log: Log
 ) -> None:

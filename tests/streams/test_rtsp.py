@@ -142,9 +142,12 @@ async def test_a_camera_that_writes_its_name_in_another_encoding_is_read(
         renamed.extend([said] if said in data else [])
         return data.replace(said, named)
 
-    async with asyncio.timeout(30), Gate(rtsp_server(clip).port, lambda: rename) as gate:
-        async with open_source(f"rtsp://127.0.0.1:{gate.port}/clip") as source:
-            await read(source, 5)
+    async with (
+        asyncio.timeout(30),
+        Gate(rtsp_server(clip).port, lambda: rename) as gate,
+        open_source(f"rtsp://127.0.0.1:{gate.port}/clip") as source,
+    ):
+        await read(source, 5)
     assert renamed
 
 

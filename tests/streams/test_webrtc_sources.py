@@ -26,7 +26,7 @@ from keepsight.streams.types import Frame, SourceStatus
 from keepsight.streams.webrtc import whep
 from keepsight.streams.webrtc.client import Endpoint, PeerError
 from keepsight.streams.webrtc.peer import MOST_SDP, SDP
-from keepsight.streams.webrtc.whip_server import WhipListener
+from keepsight.streams.webrtc.whip_server import Seat, WhipListener
 from tests.peers.chromium import Chromium, why_no_chromium
 
 from .results import result
@@ -141,6 +141,32 @@ async def test_a_publisher_takes_the_place_of_one_that_hangs(unused_tcp_port: in
             async with ClientSession() as client, client.delete(first.session) as answer:
                 assert answer.status == 404  # the first cannot end the second
             await reading.take(5)
+
+
+class SlowToClose:
+    """Stands for a connection that is being closed until `may_close`."""
+
+    def __init__(self) -> None:
+        self.may_close = asyncio.Event()
+        self.is_closed = False
+
+    async def close(self) -> None:
+        await self.may_close.wait()
+        self.is_closed = True
+
+
+async def test_of_two_who_come_while_a_third_is_sent_away_one_stays_and_can_leave() -> None:
+    seat = Seat(parse_listening("whip-server://:8081/door", port=0, name=""))
+    comers = [SlowToClose() for _ in range(3)]
+    sitting = [asyncio.create_task(seat.sit(one)) for one in comers]  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    for one in comers:
+        one.may_close.set()
+    async with asyncio.timeout(10):
+        sessions = await asyncio.gather(*sitting)
+        left = [await seat.leave(session) for session in sessions]
+    assert left == [False, False, True]
+    assert all(one.is_closed for one in comers)
 
 
 async def test_two_cameras_share_a_port_and_each_has_its_token(unused_tcp_port: int) -> None:

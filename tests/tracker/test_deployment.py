@@ -11,7 +11,9 @@ import pytest
 from keepsight.streams.types import Frame
 from keepsight.tracker.config import Deployment, run_config
 from keepsight.tracker.deployment import prepare
-from keepsight.tracker.pipeline import Session, run
+from keepsight.tracker.fleet import Fleet
+from keepsight.tracker.pipeline import Session, Stream, run
+from keepsight.tracker.summary import Meter
 from keepsight.tracker.validation import ConfigError
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
@@ -50,30 +52,77 @@ async def test_a_camera_that_is_away_is_offline_in_its_status_over_mqtt(tmp_path
     assert "hush" not in said.text
 
 
-async def test_many_cameras_are_opened_one_after_the_other() -> None:
-    asked: dict[str, float] = {}
+class Doorbell:
+    """A port where each of `count` cameras is opened and none answers before all were; `asked`: when each
+    was first opened, in order."""
 
-    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, count: int) -> None:
+        self.asked: dict[str, float] = {}
+        self._count = count
+        self._everyone = asyncio.Event()
+
+    async def __aenter__(self) -> Doorbell:
+        self._server = await asyncio.start_server(self._note, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def everyone(self) -> None:
+        await self._everyone.wait()
+
+    def deployment(self) -> Deployment:
+        port = self._server.sockets[0].getsockname()[1]
+        cameras = {
+            f"c{k}": {
+                "prompt": "box=0,0,1,1",
+                "source": f"rtsp://127.0.0.1:{port}/c{k}",
+                "output": f"{k}.jsonl",
+            }
+            for k in range(self._count)
+        }
+        return Deployment.model_validate({"streams": cameras})
+
+    async def _note(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _, _, name = (await reader.readline()).decode().split(" ")[1].rpartition("/")
-        asked.setdefault(name, time.monotonic())
-        everyone.set() if len(asked) == 4 else None
-        await everyone.wait()
+        self.asked.setdefault(name, time.monotonic())
+        if len(self.asked) == self._count:
+            self._everyone.set()
+        await self._everyone.wait()
         writer.close()
 
-    everyone = asyncio.Event()
-    server = await asyncio.start_server(note, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    stream = {"prompt": "box=0,0,1,1"}
-    cameras = {
-        f"c{k}": {**stream, "source": f"rtsp://127.0.0.1:{port}/c{k}", "output": f"{k}.jsonl"}
-        for k in range(4)
-    }
-    streams = prepare(Deployment.model_validate({"streams": cameras}))
-    async with asyncio.timeout(10), server:
+
+async def test_many_cameras_are_opened_one_after_the_other() -> None:
+    async with asyncio.timeout(10), Doorbell(4) as bell:
+        streams = prepare(bell.deployment())
         opening = [asyncio.ensure_future(stream.source.__aenter__()) for stream in streams]
-        await everyone.wait()
+        await bell.everyone()
         for one in opening:
             one.cancel()
         await asyncio.wait(opening)
-    assert list(asked) == ["c0", "c1", "c2", "c3"]
-    assert asked["c3"] - asked["c0"] > 0.25
+    assert list(bell.asked) == ["c0", "c1", "c2", "c3"]
+    assert bell.asked["c3"] - bell.asked["c0"] > 0.25
+
+
+async def test_many_cameras_that_are_added_at_once_are_opened_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with asyncio.timeout(20), Doorbell(4) as bell, asyncio.TaskGroup() as tasks:
+        stop, start = asyncio.Event(), lambda stream, room: never()
+        wanted = bell.deployment()
+        fleet = Fleet(wanted.model_copy(update={"streams": {}}), {}, start, Unwatched(), tasks)
+        await fleet.apply(wanted)
+        await bell.everyone()
+        stop.set()
+        await fleet.until_over(stop)
+    assert list(bell.asked) == ["c0", "c1", "c2", "c3"]
+    assert bell.asked["c3"] - bell.asked["c0"] > 0.25
+
+
+class Unwatched:
+    def observe(self, stream: Stream, meter: Meter) -> None:
+        pass
+
+    def leave(self, stream: Stream) -> None:
+        pass
