@@ -23,7 +23,7 @@ from keepsight.streams.sources import open_source
 from keepsight.streams.threads import Worker, iterate
 from keepsight.streams.types import Command, Correct, Frame, Image, Prompt, Result
 
-from .build import calibrated, load_predictor
+from .build import load_predictor, suited
 from .config import engine
 from .engine import model_threads
 from .image import EncodedImage
@@ -72,7 +72,7 @@ def load(
     """
     named = {"model": model, "weights": weights, "device": device, "dtype": dtype, "backend": backend}
     chosen = engine({**named, "size": size})
-    return Tracker(load_predictor(chosen), max_objects, calibrated(settings or DEFAULTS, chosen))
+    return Tracker(load_predictor(chosen), max_objects, suited(settings or DEFAULTS, chosen))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from keepsight.model.memory import NO_OBJECT_LOGIT, Entry, Memory, rows, write_conditioning, write_recent
@@ -69,6 +71,17 @@ def propagate(scene: Scene, slots: Sequence[int]) -> Found | None:
         scene.features, scene.image_of(len(slots)), scene.index, rows(scene.memory, index), scene.previous
     )
     return _kept(scene, index, Found(tuple(slots), (None,) * len(slots), prediction))
+
+
+def redrawn(scene: Scene, found: Found, logits: NDArray[np.float32], rows: Sequence[int]) -> Found:
+    """The finding with other masks in some rows: logits (N, h, w), those of all. What has one is visible."""
+    drawn = torch.from_numpy(logits).to(found.prediction.logits)
+    presence = found.prediction.presence.clone()
+    for row in rows:
+        if (drawn[row] > 0).any():
+            presence[row].clamp_(min=scene.visible)
+    prediction = found.prediction._replace(logits=drawn, presence=presence)
+    return _kept(scene, scene.index_of(found.slots), found._replace(prediction=prediction))
 
 
 def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:

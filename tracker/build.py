@@ -52,11 +52,14 @@ def weights_of(engine: Engine) -> Path | None:
     return find_weights(engine.model, engine.weights)
 
 
-def calibrated(settings: TrackerSettings, engine: Engine) -> TrackerSettings:
-    """The settings with the calibration that belongs to the engine's weights, unless they have one."""
-    if settings.calibration is not None:
-        return settings
-    return replace(settings, calibration=find_calibration(weights_of(engine)))
+def suited(settings: TrackerSettings, engine: Engine) -> TrackerSettings:
+    """The settings with what they leave open: the calibration that belongs to the engine's weights, and
+    whether the model needs objects untangled."""
+    if settings.calibration is None:
+        settings = replace(settings, calibration=find_calibration(weights_of(engine)))
+    if settings.untangle is None:
+        settings = replace(settings, untangle=isinstance(configuration(engine.model), NanoConfig))
+    return settings
 
 
 def configuration(name: str) -> ModelConfig:

@@ -23,6 +23,8 @@ class TrackerSettings:
         the memory, so that wrong masks do not confirm themselves; 0 and 0 write every frame, as SAM 2 does.
     memory: which frames stay in the memory: the most recent ones, or a selection of them and of earlier ones
         that were sure, unlike each other and free of look-alikes.
+    untangle: whether objects that touched, and look alike, are told apart afterwards by where they went; None
+        leaves it to what the model needs. Then what becomes of one object depends on those that it meets.
     noise: standard deviation of the noise, in parts of the pixels' range, under which every mask is found a
         second time to judge its stability, at the price of a second look at each frame; 0 does not.
     calibration: how confidence is made of the model's opinions; None takes them as they are.
@@ -37,6 +39,7 @@ class TrackerSettings:
     write_presence: float = 0.5
     write_iou: float = 0.3
     memory: MemoryPolicy = "recent"
+    untangle: bool | None = None
     noise: float = 0.0
     calibration: Calibration | None = None
 

@@ -8,6 +8,8 @@ from keepsight.model.memory import Memory
 from keepsight.model.video_predictor import ImageFeatures
 from keepsight.streams.types import Box, Correct, Prompt, State
 
+from .crossing import Course
+
 NEVER = -1
 """The index of a frame that has not been."""
 
@@ -18,7 +20,7 @@ class TrackRecord:
 
     confirmed: it has been announced as new; visible, hidden: frames in a row it was so, one of the two is 0;
     seen: time (s) it was last surely visible; box: where that was; confidence: of the last frame;
-    remembered: index of the last frame written to the memory.
+    remembered: index of the last frame written to the memory; course: where it goes, if that is known.
     """
 
     object_id: int
@@ -31,6 +33,7 @@ class TrackRecord:
     box: Box | None = None
     confidence: float = 0.0
     remembered: int = NEVER
+    course: Course | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,14 +12,25 @@ from keepsight.model.stability import stability
 from keepsight.model.video_predictor import ImageFeatures, VideoPredictor
 from keepsight.streams.types import Box, Command, Event, Frame, Mask, Result, Timings, Track
 
-from .batch import Found, Scene, condition, logit, merged, propagate, remember_prompted, remember_tracked
+from .batch import (
+    Found,
+    Scene,
+    condition,
+    logit,
+    merged,
+    propagate,
+    redrawn,
+    remember_prompted,
+    remember_tracked,
+)
 from .commands import Plan, carry_out
 from .confidence import STABILITY_MARGIN, Opinions, agreement, confidence, margin, probability
+from .crossing import untangle
 from .events import Observation, advance
 from .settings import TrackerSettings
 from .state import TrackerState, TrackRecord
 from .stopwatch import Stopwatch
-from .transforms import sample_of, to_image, to_masks
+from .transforms import sample_of, shrunk, to_image, to_masks
 from .worth import worth
 
 DEFAULTS = TrackerSettings()
@@ -99,7 +110,7 @@ def step(
     scene = _scene(model, state, plan, encoded, frame.index, settings)
     encoding = ahead + watch.lap()
     shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in plan.asks], frame, settings)
-    propagated = propagate(scene, plan.remembered)
+    propagated, plan = _untangled(scene, plan, propagate(scene, plan.remembered), frame, settings)
     attention = watch.lap()
     found = merged(propagated, condition(scene, plan.asks))
     looks = _looks(found, shaken, frame.size, settings)
@@ -184,6 +195,26 @@ def _shaken(scene: Scene, slots: Sequence[int], frame: Frame, settings: TrackerS
     return propagate(replace(scene, features=features, memory=memory), slots)
 
 
+def _untangled(
+    scene: Scene, plan: Plan, found: Found | None, frame: Frame, settings: TrackerSettings
+) -> tuple[Found | None, Plan]:
+    """What was found with each object's own pieces, and the records with their courses. Who is shown anew
+    begins a new one."""
+    if found is None or not settings.untangle:
+        return found, plan
+    records = {record.object_id: record for slot in found.slots if (record := plan.slots[slot]) is not None}
+    logits = found.prediction.logits.float().cpu().numpy()
+    image = shrunk(frame.image, (logits.shape[1], logits.shape[2]))
+    courses = {one: record.course for one, record in records.items() if record.course is not None}
+    done = untangle(tuple(records), logits, image, frame.time, courses)
+    slots = list(plan.slots)
+    for slot, record in zip(found.slots, records.values(), strict=True):
+        known = None if slot in plan.asks else done.courses.get(record.object_id)
+        slots[slot] = replace(record, course=known)
+    found = redrawn(scene, found, done.logits, done.changed) if done.changed else found
+    return found, replace(plan, slots=tuple(slots))
+
+
 def _looks(
     found: Found, shaken: Found | None, size: tuple[int, int], settings: TrackerSettings
 ) -> list[Look]:
@@ -228,9 +259,11 @@ def _remember(scene: Scene, plan: Plan, found: Found, looks: list[Look], setting
 
 
 def _is_due(record: TrackRecord | None, look: Look, scene: Scene, settings: TrackerSettings) -> bool:
-    """Whether a tracked frame goes to the ring: the last one is old enough and the mask can be trusted."""
+    """Whether a tracked frame goes to the ring: the last one is old enough and the mask can be trusted,
+    also because it touches no other."""
     return (
         record is not None
+        and (record.course is None or record.course.since is None)
         and scene.index - record.remembered >= scene.model.layout.recent_stride
         and look.opinions.presence >= settings.write_presence
         and look.opinions.iou >= settings.write_iou

@@ -91,8 +91,8 @@ async def _run(stream: Stream, config: RunConfig, bar: Progress) -> tuple[Replay
 
 
 def _load(config: RunConfig) -> tuple[VideoPredictor, TrackerSettings]:
-    from ..build import calibrated, load_predictor
+    from ..build import load_predictor, suited
     from ..settings import TrackerSettings
 
     settings = TrackerSettings(memory=config.memory, noise=config.noise)
-    return load_predictor(config), calibrated(settings, config)
+    return load_predictor(config), suited(settings, config)

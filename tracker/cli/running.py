@@ -109,10 +109,10 @@ class SharedModel:
 
 def load(engine: Engine) -> tuple[Nano | Sam2, TrackerSettings]:
     """In the model's thread, since importing torch takes seconds and the streams are open by now."""
-    from ..build import calibrated, load_predictor
+    from ..build import load_predictor, suited
     from ..settings import TrackerSettings
 
-    return load_predictor(engine), calibrated(TrackerSettings(), engine)
+    return load_predictor(engine), suited(TrackerSettings(), engine)
 
 
 def run_streams(
