@@ -192,7 +192,8 @@ def name_of(converted: Converted) -> str:
     """The published name, like "sam2.1-tiny". Raises ValueError for a size that was never published."""
     if converted.family == "edgetam":
         return "edgetam"
-    width = len(converted.state.get("image_encoder.trunk.patch_embed.weight", ()))
+    patches = converted.state.get("image_encoder.trunk.patch_embed.weight")
+    width = patches.shape[0] if patches is not None and patches.ndim else 0
     depth = sum(key.endswith(".attn.qkv.weight") for key in converted.state)
     if (width, depth) not in SIZES:
         raise ValueError(

@@ -17,6 +17,10 @@ from keepsight.model.sam2 import Sam2
 
 from .validation import ConfigError
 
+FLOATS = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+COUNTER = "num_batches_tracked"
+"""Ends the keys of the integers that batch normalisation keeps."""
+
 
 def load_weights(network: nn.Module, path: Path, name: str) -> None:
     """Read `path` into the network called `name`: every tensor of the file is used, and none is missing.
@@ -24,17 +28,21 @@ def load_weights(network: nn.Module, path: Path, name: str) -> None:
     SAM 2 and EdgeTAM checkpoints may be official ones, their Hugging Face twins, or our own. Raises
     ConfigError for a file that cannot be read, that holds more than tensors, or that is of another network.
     """
-    state = read_weights(path)
-    if isinstance(network, Sam2):
-        state = under_our_keys(state, path, name)
+    state = under_keys_of(network, read_weights(path), path, name)
     refuse_misfits(network, state, path, name)
     network.load_state_dict(state)
 
 
-def under_our_keys(state: State, path: Path, name: str) -> State:
+def under_keys_of(network: nn.Module, state: State, path: Path, name: str) -> State:
+    """The tensors of a file by the keys of the network called `name`, whatever published layout they are in.
+
+    Raises ConfigError for a checkpoint of another network, which it names where it was published.
+    """
     try:
         converted = convert(state)
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, IndexError) as error:
+        if not isinstance(network, Sam2):
+            return state
         raise ConfigError(f"{path}: not the weights of {name}: {first_line(error)}") from None
     other = published_name(converted)
     if other not in (None, name):
@@ -64,28 +72,54 @@ def refuse_misfits(network: nn.Module, state: State, path: Path, name: str) -> N
         raise ConfigError(f"{path}: damaged: {len(broken)} tensors are not finite, such as {min(broken)}")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pt file, by name."""
+def read_weights(path: Path) -> State:
+    """The tensors of a .safetensors or .pt file, by name: dense, of floating-point numbers, on the CPU.
+
+    Raises ConfigError for a file that holds anything else.
+    """
     try:
-        return load_file(path) if path.suffix == ".safetensors" else read_pt(path)
+        state = load_file(path) if path.suffix == ".safetensors" else read_pt(path)
     except pickle.UnpicklingError as error:
         raise ConfigError(f"{path}: cannot be read as weights: {unsafe(error)}") from None
-    except (SafetensorError, RuntimeError, EOFError, KeyError, ValueError) as error:
+    except (SafetensorError, ValueError) as error:
         raise ConfigError(f"{path}: cannot be read as weights: {first_line(error)}") from None
     except OSError as error:
         damaged = error.errno == errno.EINVAL  # what torch meets past the end of a file that was cut off
         why = "it was cut off" if damaged else error.strerror or str(error)
         raise ConfigError(f"{path}: cannot be read as weights: {why}") from None
+    if odd := [key for key, value in state.items() if not can_be_weights(key, value)]:
+        raise ConfigError(
+            f"{path}: cannot be read as weights: {len(odd)} tensors are not dense floating-point numbers, "
+            f"such as {min(odd)}"
+        )
+    return state
 
 
-def read_pt(path: Path) -> dict[str, Tensor]:
+def can_be_weights(key: str, value: Tensor) -> bool:
+    """Whether a tensor is of a kind that networks are saved in; only what counts batches may be integers."""
+    kinds = (*FLOATS, torch.int64) if key.endswith(COUNTER) else FLOATS
+    return value.dtype in kinds and value.layout == torch.strided and value.device.type == "cpu"
+
+
+def read_pt(path: Path) -> State:
     """A pickle of tensors; anything else in it is refused before it can run."""
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = unpickled(path)
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items()
+    ):
         raise ValueError("it does not hold tensors by name")
     return content
+
+
+def unpickled(path: Path) -> object:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, OSError):
+        raise
+    except Exception as error:  # bytes that are wrong make the reader fail in whatever way they happen to
+        raise ValueError(first_line(error)) from None
 
 
 def unsafe(error: pickle.UnpicklingError) -> str:

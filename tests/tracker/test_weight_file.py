@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 import torch
@@ -14,10 +15,11 @@ from torch import Tensor
 from keepsight.model.models import MODELS, build, outline
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO, NanoConfig
+from keepsight.model.sam2_config import TEST
 from keepsight.tracker.build import load_predictor, sized
 from keepsight.tracker.config import engine
 from keepsight.tracker.validation import ConfigError
-from keepsight.tracker.weight_file import load_weights
+from keepsight.tracker.weight_file import load_weights, read_weights
 from tests.model import shapes
 
 
@@ -60,6 +62,15 @@ def test_the_weights_of_another_size_are_refused_by_its_name(tmp_path: Path) -> 
     assert said == "not the weights of sam2.1-tiny, but those of sam2.1-small: use --model sam2.1-small"
 
 
+@pytest.mark.parametrize("layout", shapes.LAYOUTS)
+def test_a_published_checkpoint_is_known_by_whatever_model_it_is_given_to(
+    tmp_path: Path, layout: str
+) -> None:
+    save_file(numbers(layout, "sam2.1-tiny"), tmp_path / "w.safetensors")
+    said = refusal(tmp_path / "w.safetensors", "nano")
+    assert said == "not the weights of nano, but those of sam2.1-tiny: use --model sam2.1-tiny"
+
+
 def test_the_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     save_file({"conv.weight": torch.zeros(3)}, tmp_path / "w.safetensors")
     assert "not the weights of test: " in refusal(tmp_path / "w.safetensors")
@@ -76,6 +87,68 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path: Path, monkeypatch: 
     torch.save({"model": {"weight": RunsCode()}}, tmp_path / "hostile.pt")
     assert "it would run posix.system, so it was not opened" in refusal(tmp_path / "hostile.pt")
     assert not (tmp_path / "was_run").exists()
+
+
+def zipped(content: bytes) -> Callable[[Path], None]:
+    """A file of torch's layout with this in the place of its pickle."""
+
+    def write(path: Path) -> None:
+        with ZipFile(path, "w") as archive:
+            archive.writestr("archive/data.pkl", content)
+            archive.writestr("archive/version", "3")
+            archive.writestr("archive/byteorder", "little")
+
+    return write
+
+
+def holding(**tensors: Tensor) -> Callable[[Path], None]:
+    """The weights of "test" with these in the place of some."""
+    return lambda path: torch.save({**build(MODELS["test"]).state_dict(), **tensors}, path)
+
+
+def quantised(*shape: int) -> Tensor:
+    return torch.quantize_per_tensor(torch.zeros(shape), 0.1, 0, torch.qint8)
+
+
+ROW = 1, TEST.dim
+ODD: dict[str, Callable[[Path], None]] = {
+    "numbers for names": lambda path: torch.save({0: torch.zeros(2), 1: torch.zeros(2)}, path),
+    "an empty pickle": zipped(b""),
+    "a stack that is empty": zipped(b"."),
+    "a tuple of an empty stack": zipped(b"\x80\x02\x85."),
+    "a number that is cut off": zipped(b"\x80\x02J\x00."),
+    "text that is cut off": zipped(b"\x80\x02X\x05\x00\x00\x00a"),
+    "a tensor of no storage": zipped(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R."),
+    "a storage of no kind": zipped(b"\x80\x02}Q."),
+    "a storage of too few words": zipped(b"\x80\x02X\x07\x00\x00\x00storage\x85Q."),
+    "complex numbers": holding(no_memory=torch.zeros(ROW, dtype=torch.complex64)),
+    "truth values": holding(no_memory=torch.zeros(ROW, dtype=torch.bool)),
+    "integers": holding(no_memory=torch.zeros(ROW, dtype=torch.int64)),
+    "sparse": holding(no_memory=torch.zeros(ROW).to_sparse()),
+    "quantised": holding(no_memory=quantised(*ROW)),
+    "without numbers": holding(no_memory=torch.zeros(ROW, device="meta")),
+    "without axes": holding(**{"image_encoder.trunk.patch_embed.weight": torch.tensor(0.0)}),
+    "official and without axes": lambda path: torch.save(
+        dict.fromkeys(("sam_mask_decoder.x", "image_encoder.neck.convs.0.conv.weight"), torch.tensor(0.0)),
+        path,
+    ),
+}
+
+
+@pytest.mark.parametrize("write", ODD.values(), ids=ODD)
+def test_whatever_else_is_in_a_file_it_is_refused_in_one_line(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    write(tmp_path / "odd.pt")
+    assert refusal(tmp_path / "odd.pt").startswith(
+        ("cannot be read as weights: ", "not the weights of test: ")
+    )
+
+
+def test_what_counts_batches_may_be_integers(tmp_path: Path) -> None:
+    network = torch.nn.BatchNorm2d(3)
+    save_file(network.state_dict(), tmp_path / "w.safetensors")
+    assert read_weights(tmp_path / "w.safetensors")["num_batches_tracked"].dtype == torch.int64
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])

@@ -13,10 +13,9 @@ from safetensors.torch import save as serialised
 from torch import Tensor, nn
 
 from keepsight.model.models import MODELS
-from keepsight.model.sam2 import Sam2
 
 from ..validation import ConfigError
-from ..weight_file import read_weights, under_our_keys
+from ..weight_file import read_weights, under_keys_of
 from ..weights import find_weights
 from .learner import Learner
 from .recipe import Recipe
@@ -100,9 +99,7 @@ def starting_weights(recipe: Recipe) -> Path | None:
 def begin_with(network: nn.Module, file: Path, name: str) -> None:
     """Take over the weights of a file whose names and shapes fit; the rest keep their random start. Raises
     ConfigError where none does."""
-    weights = read_weights(file)
-    if isinstance(network, Sam2):
-        weights = under_our_keys(weights, file, name)
+    weights = under_keys_of(network, read_weights(file), file, name)
     own = network.state_dict()
     fitting = {key: value for key, value in weights.items() if key in own and own[key].shape == value.shape}
     if not fitting:
