@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +25,11 @@ class PromptTokens(NamedTuple):
 
 
 class PromptEncoder(nn.Module):
-    """Points become tokens, masks a map, and both say where they are by random Fourier features."""
+    """Points become tokens, masks a map, and both say where they are by random Fourier features.
+
+    Their frequencies stay in float32 whatever the network is converted to: rounded to bfloat16 they would
+    place points by other features than the cells of the grid, by 0.03 near a corner.
+    """
 
     frequencies: Tensor
     positions: Tensor
@@ -50,6 +55,13 @@ class PromptEncoder(nn.Module):
         )
         self.place_the_grid()
 
+    def _apply(self, function: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        frequencies = self.frequencies
+        super()._apply(function, recurse)  # type: ignore[no-untyped-call]
+        if self.frequencies.dtype != frequencies.dtype:
+            self.frequencies = frequencies.to(self.frequencies.device)
+        return self
+
     def _load_from_state_dict(self, *arguments: Any) -> None:
         super()._load_from_state_dict(*arguments)
         self.place_the_grid()
@@ -63,9 +75,9 @@ class PromptEncoder(nn.Module):
         self.positions = self.fourier(cells).permute(2, 0, 1)[None]
 
     def fourier(self, places: Tensor) -> Tensor:
-        """places: (…, 2) as (x, y) in [0, 1] -> (…, D)."""
-        angle = 2 * math.pi * ((2 * places.float() - 1) @ self.frequencies.float())
-        return torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.frequencies.dtype)
+        """places: (…, 2) as (x, y) in [0, 1] -> (…, D), computed in float32."""
+        angle = 2 * math.pi * ((2 * places.float() - 1) @ self.frequencies)
+        return torch.cat([angle.sin(), angle.cos()], dim=-1).to(self.point_embed.dtype)
 
     def points(self, points: Tensor, labels: Tensor) -> PromptTokens:
         """points: (N, T, 2) in [0, 1]; labels: (N, T) int64, as `Prompts` tells them.

@@ -278,6 +278,20 @@ def test_loaded_weights_place_the_image_by_their_own_frequencies(model: Sam2) ->
     assert torch.equal(other.prompt_encoder.positions, model.prompt_encoder.positions)
 
 
+def test_in_bfloat16_a_point_is_placed_as_the_cell_of_the_grid_that_it_is_in() -> None:
+    """Up to one rounding of sines and cosines, 2^-8 of their size."""
+    torch.manual_seed(0)
+    exact, half = (Sam2(TEST).prompt_encoder for _ in range(2))
+    half.load_state_dict(exact.state_dict())
+    half.bfloat16()
+    h, w = TEST.grid
+    y, x = torch.meshgrid((torch.arange(h) + 0.5) / h, (torch.arange(w) + 0.5) / w, indexing="ij")
+    points = half.fourier(torch.stack((x, y), dim=-1)).permute(2, 0, 1)
+    assert points.dtype == half.positions.dtype == torch.bfloat16
+    assert torch.equal(points, half.positions[0])
+    torch.testing.assert_close(points.float(), exact.positions[0], atol=2**-9, rtol=2**-8)
+
+
 def test_it_runs_in_bfloat16_and_remembers_in_it() -> None:
     torch.manual_seed(0)
     model = Sam2(TEST).eval().bfloat16()
