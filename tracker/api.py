@@ -63,12 +63,12 @@ def load(
 ) -> Tracker:
     """A tracker with the weights of `model` (see `keepsight models`).
 
-    weights: a .safetensors or .pt file, or hf:owner/name[/file] on the Hugging Face Hub; None takes the
-    bundled ones, those in the cache, or fetches the published ones. device: auto, cpu, cuda or cuda:N; dtype:
-    auto, float32, bfloat16 or int8 (weights, on a CPU); backend, which encodes images: auto, torch or
-    openvino; size: side of the model's input in pixels; max_objects: how many objects a stream may have at
-    once. Settings without a calibration get the one that lies beside the weights. Raises ConfigError, a
-    ValueError, for what cannot be had.
+    weights: a .safetensors or .pt file, or hf:owner/name[@revision][/file] on the Hugging Face Hub; None
+    takes the bundled ones, those in the cache, or fetches the published ones. device: auto, cpu, cuda or
+    cuda:N; dtype: auto, float32, bfloat16 or int8 (weights, on a CPU); backend, which encodes images: auto,
+    torch or openvino; size: side of the model's input in pixels; max_objects: how many objects a stream may
+    have at once. Settings without a calibration get the one that lies beside the weights. Raises ConfigError,
+    a ValueError, for what cannot be had.
     """
     named = {"model": model, "weights": weights, "device": device, "dtype": dtype, "backend": backend}
     chosen = engine({**named, "size": size})

@@ -14,7 +14,7 @@ from .validation import ConfigError
 SEEDED = "test"
 """The model of random weights, the same each time: for tests."""
 ON_THE_HUB = "hf:"
-"""What --weights begins with where it names a file on the Hub: hf:owner/name or hf:owner/name/file."""
+"""What --weights begins with where it names a file on the Hub: hf:owner/name[@revision][/file]."""
 
 PUBLISHED = {
     "sam2.1-tiny": HubFile(
@@ -53,7 +53,7 @@ PUBLISHED = {
         "e080ada8afd19df5e165abe71b006edc7f4c3d4e",
         "95949964d4e548409021d47b22712d5f1abf2564cc0c3c765ba599a24ac7dce3",
     ),
-    "sam2-base-plus": HubFile(
+    "sam2-base-plus": HubFile(  # its commit is not known here: what is on main is checked all the same
         "facebook/sam2-hiera-base-plus",
         "sam2_hiera_base_plus.pt",
         sha256="d0bb7f236400a49669ffdd1be617959a8b1d1065081789d7bbff88eded3a8071",
@@ -108,12 +108,16 @@ def given_weights(given: Path) -> Path:
 
 
 def hub_file(name: str) -> HubFile:
-    """hf:owner/name[/file] as what it names; without a file, the safetensors file that repositories have."""
+    """hf:owner/name[@revision][/file] as what it names: a revision is a commit, a tag or a branch, main where
+    none is named; without a file, the safetensors file that repositories have."""
     owner, _, rest = name.removeprefix(ON_THE_HUB).partition("/")
-    repository, _, file = rest.partition("/")
-    if not owner or not repository:
-        raise ConfigError(f"--weights {name}: write {ON_THE_HUB}owner/name or {ON_THE_HUB}owner/name/file")
-    return HubFile(f"{owner}/{repository}", file or "model.safetensors")
+    place, _, file = rest.partition("/")
+    repository, at, revision = place.partition("@")
+    if not owner or not repository or (at and not revision):
+        raise ConfigError(
+            f"--weights {name}: write {ON_THE_HUB}owner/name, or {ON_THE_HUB}owner/name@revision/file"
+        )
+    return HubFile(f"{owner}/{repository}", file or "model.safetensors", revision or "main")
 
 
 def whereabouts(name: str, given: Path | None = None) -> str:

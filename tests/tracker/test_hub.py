@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,31 @@ def test_weights_are_sought_in_the_cache_before_the_hub(
     assert whereabouts("sam2.1-tiny") == str(tmp_path / "sam2.1-tiny.pt")
 
 
+def test_of_two_files_the_bundled_one_comes_before_the_cache_and_safetensors_before_pt_before_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
+    (tmp_path / "nano.safetensors").write_bytes(b"")
+    bundled = find_weights("nano", None)
+    assert bundled is not None
+    assert bundled.parent.name == "weights"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    of_hub = fetched_before(PUBLISHED["edgetam"], tmp_path / "hub")
+    assert fetched(PUBLISHED["edgetam"], tmp_path / "hub") == of_hub
+    for name in ("edgetam.pt", "edgetam.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+        assert find_weights("edgetam", None) == tmp_path / name
+
+
+def fetched_before(file: HubFile, folder: Path) -> Path:
+    """An empty file as the Hub's library would have left it."""
+    repository = folder / f"models--{file.repository.replace('/', '--')}"
+    place = repository / "snapshots" / file.revision / file.file
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"")
+    return place
+
+
 def test_a_given_file_comes_before_all_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
     (tmp_path / "sam2.1-tiny.pt").write_bytes(b"")
@@ -137,8 +164,46 @@ def test_a_given_file_comes_before_all_others(tmp_path: Path, monkeypatch: pytes
 def test_a_file_on_the_hub_can_be_named() -> None:
     assert hub_file("hf:me/network") == HubFile("me/network", "model.safetensors")
     assert hub_file("hf:me/network/some/weights.pt") == HubFile("me/network", "some/weights.pt")
-    with pytest.raises(ConfigError, match="write hf:owner/name"):
-        hub_file("hf:network")
+    assert hub_file("hf:me/network@v1") == HubFile("me/network", "model.safetensors", "v1")
+    assert hub_file(f"hf:me/network@{COMMIT}/w.pt") == HubFile("me/network", "w.pt", COMMIT)
+    for wrong in ("hf:network", "hf:me/@v1", "hf:me/network@/w.pt"):
+        with pytest.raises(ConfigError, match="write hf:owner/name"):
+            hub_file(wrong)
+
+
+def test_a_named_revision_is_the_one_that_is_fetched(hub: Hub, tmp_path: Path) -> None:
+    for revision in ("main", COMMIT):
+        hub.asked.clear()
+        found = fetch(hub_file(f"hf:me/network@{revision}/weights.pt"), tmp_path / revision, hub.endpoint)
+        assert found.read_bytes() == hub.content
+        assert {path for _, path, _ in hub.asked} == {f"/me/network/resolve/{revision}/weights.pt"}
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("kind", [Terminal, StringIO])
+def test_a_download_is_shown_on_a_terminal_and_nowhere_else(
+    hub: Hub, wanted: HubFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[StringIO]
+) -> None:
+    shown = kind()
+    monkeypatch.setattr("sys.stderr", shown)
+    fetch(wanted, tmp_path, hub.endpoint)
+    assert ("100%" in shown.getvalue()) == (kind is Terminal)
+
+
+def test_without_its_library_the_hub_is_left_alone_and_how_to_get_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEEPSIGHT_CACHE", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    for given in (None, Path("hf:me/network")):
+        with pytest.raises(ConfigError) as refusal:
+            find_weights("sam2.1-tiny", given)
+        assert "to have it fetched: pip install 'keepsight[hub]'" in str(refusal.value)
+        assert "\n" not in str(refusal.value)
 
 
 def test_every_published_file_is_checked_and_all_but_one_are_pinned() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 MODEL = typer.Option(help="See keepsight models")
-WEIGHTS = typer.Option(help="A .safetensors or .pt file, or hf:owner/name")
+WEIGHTS = typer.Option(help="A .safetensors or .pt file, or hf:owner/name[@revision][/file]")
 DEVICE = typer.Option(help="auto, cpu, cuda or cuda:N")
 DTYPE = typer.Option(help="auto, float32, bfloat16 or int8")
 BACKEND = typer.Option(help="What encodes images: auto, torch or openvino")
