@@ -29,18 +29,19 @@ from keepsight.model.models import MODELS  # noqa: E402
 from keepsight.model.sam2_config import Sam2Config  # noqa: E402
 from tests.model.parity import (  # noqa: E402
     BOX,
-    CLICKS,
+    LEAST_IOU,
     POINT,
     Pair,
     Shown,
     disc,
+    mask_iou,
     relative_error,
+    together,
     track_with_ours,
     track_with_reference,
 )
 from tests.model.references import pair_of  # noqa: E402
 
-LEAST_IOU = 0.999
 LARGEST_DIFFERENCE = 1e-2
 
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console()
     console.print(f"{given.model}, {len(frames)} frames at {config.image_size}², float32, random weights")
     both = pair_of(config)
-    found = {name: compare(both, frames, shown) for name, shown in cases(config.image_size).items()}
+    found = {name: compare(both, frames, shown) for name, shown in cases(config).items()}
     console.print(table(found))
     good = all(d.iou >= LEAST_IOU and d.largest <= LARGEST_DIFFERENCE for d in found.values())
     return 0 if good else 1
@@ -79,11 +80,11 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def cases(size: int) -> dict[str, list[Shown]]:
-    """The prompts to compare. EdgeTAM's reference fails where one frame has a mask prompt and a point prompt,
-    so three objects together are shown by a point, a box and clicks."""
+def cases(config: Sam2Config) -> dict[str, list[Shown]]:
+    """The prompts to compare."""
+    size = config.image_size
     mask = Shown(mask=disc(size))
-    return {"point": [POINT], "box": [BOX], "mask": [mask], "together": [POINT, BOX, CLICKS]}
+    return {"point": [POINT], "box": [BOX], "mask": [mask], "together": together(config, size)}
 
 
 def read(clip: Path, frames: int, size: int) -> Tensor:
@@ -108,12 +109,6 @@ def compare(both: Pair, frames: Tensor, shown: list[Shown]) -> Difference:
         relative=relative_error(found, expected),
         covered=float((expected > 0).float().mean()),
     )
-
-
-def mask_iou(a: Tensor, b: Tensor) -> Tensor:
-    """IoU of masks (…, H, W); 1 where both are empty."""
-    both, either = (a & b).sum(dim=(-2, -1)), (a | b).sum(dim=(-2, -1))
-    return torch.where(either > 0, both / either.clamp(min=1), 1.0)
 
 
 def table(found: dict[str, Difference]) -> Table:

@@ -16,6 +16,7 @@ from keepsight.tracker.peer import (
     mask_decoder_sizes,
     memory_sizes,
     peer_config,
+    peer_vision,
     prompt_encoder_sizes,
     pyramid_sizes,
 )
@@ -34,6 +35,13 @@ SAM2 = Sam2Config(
     attention_mlp=256,
 )
 """A reduced SAM 2.1."""
+LARGE = replace(
+    SAM2,
+    trunk=HieraConfig(
+        width=16, heads=2, depths=(1, 2, 5, 2), windows=(8, 4, 8, 4), global_blocks=(4, 6), background=7
+    ),
+)
+"""Two heads, windows that fit the map, and two blocks at the coarsest stage, as in large."""
 EDGETAM = replace(
     SAM2,
     trunk=RepVitConfig(widths=(16, 32, 48, 64), depths=(1, 2, 3, 1)),
@@ -75,17 +83,13 @@ def twin(reference: Any, config: Sam2Config, presence: float) -> Sam2:
 
 
 def edgetam_reference(config: Sam2Config) -> Any:
-    from transformers import EdgeTamVideoConfig, EdgeTamVisionConfig, TimmWrapperConfig
+    from transformers import EdgeTamVideoConfig
     from transformers.models.edgetam_video import configuration_edgetam_video as edgetam_config
 
-    trunk, perceiver = config.trunk, config.perceiver
-    assert isinstance(trunk, RepVitConfig)
+    perceiver = config.perceiver
     assert perceiver is not None
-    levels = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
-    sizes = {"embed_dim": list(trunk.widths), "depth": list(trunk.depths)}
-    backbone = TimmWrapperConfig(architecture="repvit_m1", model_args=levels | sizes)
     return EdgeTamVideoConfig(
-        vision_config=EdgeTamVisionConfig(backbone_config=backbone, **pyramid_sizes(config)),
+        vision_config=edgetam_vision(config),
         prompt_encoder_config=edgetam_config.EdgeTamVideoPromptEncoderConfig(**prompt_encoder_sizes(config)),
         mask_decoder_config=edgetam_config.EdgeTamVideoMaskDecoderConfig(**mask_decoder_sizes(config)),
         memory_attention_mlp_hidden_size=config.attention_mlp,
@@ -94,4 +98,48 @@ def edgetam_reference(config: Sam2Config) -> Any:
         perceiver_resampler_num_latents_2d=perceiver.side**2,
         perceiver_resampler_num_layers=perceiver.depth,
         **memory_sizes(config),
+    )
+
+
+def edgetam_vision(config: Sam2Config) -> Any:
+    from transformers import EdgeTamVisionConfig, TimmWrapperConfig
+
+    trunk = config.trunk
+    assert isinstance(trunk, RepVitConfig)
+    levels = {"in_chans": 3, "features_only": True, "out_indices": [0, 1, 2, 3]}
+    sizes = {"embed_dim": list(trunk.widths), "depth": list(trunk.depths)}
+    backbone = TimmWrapperConfig(architecture="repvit_m1", model_args=levels | sizes)
+    return EdgeTamVisionConfig(backbone_config=backbone, **pyramid_sizes(config))
+
+
+def image_reference(config: Sam2Config, presence: float = 5.0) -> Any:
+    """The reference for still images, with weights that make every part matter."""
+    model: Any = sam2_images(config) if config.perceiver is None else edgetam_images(config)
+    randomise(model, presence)
+    return model.eval()
+
+
+def sam2_images(config: Sam2Config) -> Any:
+    from transformers.models.sam2 import configuration_sam2 as sizes
+    from transformers.models.sam2.modeling_sam2 import Sam2Model
+
+    return Sam2Model(
+        sizes.Sam2Config(
+            vision_config=peer_vision(config),
+            prompt_encoder_config=sizes.Sam2PromptEncoderConfig(**prompt_encoder_sizes(config)),
+            mask_decoder_config=sizes.Sam2MaskDecoderConfig(**mask_decoder_sizes(config)),
+        )
+    )
+
+
+def edgetam_images(config: Sam2Config) -> Any:
+    from transformers.models.edgetam import configuration_edgetam as sizes
+    from transformers.models.edgetam.modeling_edgetam import EdgeTamModel
+
+    return EdgeTamModel(
+        sizes.EdgeTamConfig(
+            vision_config=edgetam_vision(config),
+            prompt_encoder_config=sizes.EdgeTamPromptEncoderConfig(**prompt_encoder_sizes(config)),
+            mask_decoder_config=sizes.EdgeTamMaskDecoderConfig(**mask_decoder_sizes(config)),
+        )
     )

@@ -1,8 +1,8 @@
-"""Prompts on a still image: the same random weights in transformers' Sam2Model and in ours, the same masks.
+"""Prompts on a still image: the same random weights in transformers' models and in ours, the same masks.
 
-Both are a reduced SAM 2.1 in float32, or, with KEEPSIGHT_PARITY=sam2.1-tiny in the environment, that model in
-full size. Logits are compared to 1e-3 absolute and, on average, to 1e-4 of their size, which leaves room for
-the order of sums and nothing else.
+Both are reduced networks in float32, of SAM 2.1 with two trunks and of EdgeTAM, or, with
+KEEPSIGHT_PARITY=sam2.1-tiny in the environment, that model in full size. Logits are compared to 1e-3 absolute
+and, on average, to 1e-4 of their size, which leaves room for the order of sums and nothing else.
 """
 
 from __future__ import annotations
@@ -17,22 +17,28 @@ from torch import Tensor
 
 from keepsight.model.checkpoint import convert
 from keepsight.model.image_predictor import ImagePrediction, ImagePrompts, ranked, surest
-from keepsight.model.models import MODELS
+from keepsight.model.models import MODELS, ModelConfig
 from keepsight.model.sam2 import PRIOR_LOGIT, Sam2
 from keepsight.model.sam2_config import Sam2Config
-from keepsight.tracker.peer import mask_decoder_sizes, peer_vision, prompt_encoder_sizes
 
 pytest.importorskip("transformers", reason="transformers is the oracle")
-from transformers.models.sam2 import configuration_sam2 as reference_config
-from transformers.models.sam2.modeling_sam2 import Sam2Model
 
-from tests.model.parity import normalised, randomise
-from tests.model.references import SAM2
+from tests.model.parity import normalised
+from tests.model.references import EDGETAM, LARGE, SAM2, image_reference
 
-REDUCED = replace(SAM2, dim=64, decoder_mlp=128, attention_depth=1, attention_mlp=64)
-CONFIG = MODELS[os.environ["KEEPSIGHT_PARITY"]] if "KEEPSIGHT_PARITY" in os.environ else REDUCED
-assert isinstance(CONFIG, Sam2Config)
-SIZE = CONFIG.image_size
+
+def narrowed(config: Sam2Config) -> Sam2Config:
+    """What only a video needs as small as can be."""
+    return replace(config, dim=64, decoder_mlp=128, attention_depth=1, attention_mlp=64)
+
+
+CONFIGS: dict[str, ModelConfig] = {
+    "sam2": narrowed(SAM2),
+    "large": narrowed(LARGE),
+    "edgetam": narrowed(EDGETAM),
+}
+if full := os.environ.get("KEEPSIGHT_PARITY"):
+    CONFIGS = {full: MODELS[full]}
 ABSOLUTE, ON_AVERAGE = 1e-3, 1e-4
 ONLY_IN_VIDEO = (
     "memory_",
@@ -41,19 +47,8 @@ ONLY_IN_VIDEO = (
     "no_object_pointer",
     "frame_times",
     "occluded",
+    "perceiver.",
 )
-
-
-def reference_model(config: Sam2Config) -> Any:
-    """The reference's network of this size, with weights that make every part matter."""
-    settings = reference_config.Sam2Config(
-        vision_config=peer_vision(config),
-        prompt_encoder_config=reference_config.Sam2PromptEncoderConfig(**prompt_encoder_sizes(config)),
-        mask_decoder_config=reference_config.Sam2MaskDecoderConfig(**mask_decoder_sizes(config)),
-    )
-    model: Any = Sam2Model(settings)
-    randomise(model, presence=5.0)
-    return model.eval()
 
 
 class Pair(NamedTuple):
@@ -65,15 +60,21 @@ class Pair(NamedTuple):
     images: Tensor
 
 
-@pytest.fixture(scope="module")
-def both() -> Pair:
+@pytest.fixture(scope="module", params=CONFIGS)
+def both(request: pytest.FixtureRequest) -> Pair:
     torch.set_num_threads(1)
-    reference = reference_model(CONFIG)
-    ours = Sam2(CONFIG).eval()
+    config = CONFIGS[request.param]
+    assert isinstance(config, Sam2Config)
+    if config.perceiver is not None:
+        pytest.importorskip("timm", reason="timm holds the image trunk of the oracle")
+    reference = image_reference(config)
+    ours = Sam2(config).eval()
     loaded = ours.load_state_dict(convert(reference.state_dict()).state, strict=False)
     assert not loaded.unexpected_keys
     assert all(key.startswith(ONLY_IN_VIDEO) for key in loaded.missing_keys)
-    images = torch.rand(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(3))
+    images = torch.rand(
+        2, 3, config.image_size, config.image_size, generator=torch.Generator().manual_seed(3)
+    )
     return Pair(reference, reference.get_image_embeddings(normalised(images)), ours, images)
 
 
@@ -88,18 +89,19 @@ class Shown(NamedTuple):
 
 def ask_reference(both: Pair, shown: Shown, *, image: int = 0, several: bool) -> tuple[Tensor, Tensor]:
     """logits (K, h, w) and iou (K,)."""
+    size = both.ours.config.image_size
     out = both.reference(
         image_embeddings=[level[image : image + 1] for level in both.seen_by_reference],
-        input_points=torch.tensor([[shown.points]]) * SIZE if shown.points else None,
+        input_points=torch.tensor([[shown.points]]) * size if shown.points else None,
         input_labels=torch.tensor([[shown.labels]]) if shown.points else None,
-        input_boxes=torch.tensor([[shown.box]]) * SIZE if shown.box else None,
+        input_boxes=torch.tensor([[shown.box]]) * size if shown.box else None,
         input_masks=None if shown.prior is None else shown.prior[None, None],
         multimask_output=several,
     )
     return out.pred_masks[0, 0], out.iou_scores[0, 0]
 
 
-def as_prompts(prompts: list[Shown]) -> ImagePrompts:
+def as_prompts(prompts: list[Shown], mask_size: tuple[int, int]) -> ImagePrompts:
     """A batch of prompts of different kinds, padded to the longest."""
     rows = [(*((shown.box[:2], shown.box[2:]) if shown.box else ()), *shown.points) for shown in prompts]
     codes = [(*((2, 3) if shown.box else ()), *shown.labels) for shown in prompts]
@@ -108,14 +110,15 @@ def as_prompts(prompts: list[Shown]) -> ImagePrompts:
     for row, (places, marks) in enumerate(zip(rows, codes, strict=True)):
         points[row, : len(places)] = torch.tensor(places).view(-1, 2)
         labels[row, : len(marks)] = torch.tensor(marks, dtype=torch.int64)
-    blank = torch.zeros(CONFIG.mask_size)
+    blank = torch.zeros(mask_size)
     prior = torch.stack([blank if shown.prior is None else shown.prior for shown in prompts])
     return ImagePrompts(points, labels, prior, torch.tensor([shown.prior is not None for shown in prompts]))
 
 
 def ask_ours(both: Pair, prompts: list[Shown], images: list[int] | None = None) -> ImagePrediction:
     features = both.ours.encode_image(both.images)
-    return both.ours.candidates(features, torch.tensor(images or [0] * len(prompts)), as_prompts(prompts))
+    shown = as_prompts(prompts, both.ours.config.mask_size)
+    return both.ours.candidates(features, torch.tensor(images or [0] * len(prompts)), shown)
 
 
 def assert_same(found: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor]) -> None:
@@ -150,7 +153,7 @@ KINDS = {
 @torch.inference_mode()
 def test_one_mask_for_a_prompt_equals_the_reference(both: Pair, shown: Shown) -> None:
     found = surest(ask_ours(both, [shown]))
-    assert found.logits.shape == (1, 1, *CONFIG.mask_size)
+    assert found.logits.shape == (1, 1, *both.ours.config.mask_size)
     assert found.logits.std() > 0.1, "a flat mask would prove nothing"
     assert_same((found.logits[0], found.iou[0]), ask_reference(both, shown, several=False))
 
@@ -161,7 +164,7 @@ def test_three_masks_are_those_of_the_reference_best_first(both: Pair, shown: Sh
     found = ranked(ask_ours(both, [shown]))
     logits, iou = ask_reference(both, shown, several=True)
     order = in_reference_order(iou)
-    assert found.logits.shape == (1, 3, *CONFIG.mask_size)
+    assert found.logits.shape == (1, 3, *both.ours.config.mask_size)
     assert_same((found.logits[0], found.iou[0]), (logits[order], iou[order]))
 
 
@@ -182,7 +185,8 @@ def test_a_mask_refined_over_several_rounds_equals_the_reference(both: Pair) -> 
 @pytest.mark.parametrize("shown", [NOTHING, POINT, BOX], ids=["alone", "with a point", "with a box"])
 @torch.inference_mode()
 def test_a_mask_of_yes_and_no_equals_the_reference(both: Pair, shown: Shown) -> None:
-    cells = (torch.arange(CONFIG.mask_size[0]) + 0.5) / CONFIG.mask_size[0]
+    side, _ = both.ours.config.mask_size
+    cells = (torch.arange(side) + 0.5) / side
     disc = ((cells - 0.53) ** 2 + (cells[:, None] - 0.37) ** 2 < 0.22**2).float() * 20 - 10
     found = surest(ask_ours(both, [shown._replace(prior=disc)]))
     expected = ask_reference(both, shown._replace(prior=disc), several=False)

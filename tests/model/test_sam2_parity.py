@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 pytest.importorskip("transformers", reason="transformers is the oracle")
 
-from keepsight.model.sam2_config import HieraConfig, as_version_2
+from keepsight.model.sam2_config import as_version_2
 from tests.model.parity import BOX, MASK, POINT, SIZE, Shown, assert_same_tracks, video
-from tests.model.references import SAM2, sam2_pair
-
-REDUCED_LARGE = replace(
-    SAM2,
-    trunk=HieraConfig(
-        width=16, heads=2, depths=(1, 2, 5, 2), windows=(8, 4, 8, 4), global_blocks=(4, 6), background=7
-    ),
-)
-"""Two heads, windows that fit the map, and two blocks at the coarsest stage, as in large."""
+from tests.model.references import LARGE, SAM2, sam2_pair
 
 
 @pytest.fixture(autouse=True)
@@ -43,4 +33,4 @@ def test_version_2_remembers_an_absent_object_without_saying_so_as_in_the_refere
 
 
 def test_a_trunk_built_like_large_equals_the_reference() -> None:
-    assert_same_tracks(sam2_pair(REDUCED_LARGE), video(3), [BOX])
+    assert_same_tracks(sam2_pair(LARGE), video(3), [BOX])
