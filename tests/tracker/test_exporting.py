@@ -14,33 +14,15 @@ import torch
 pytest.importorskip("onnxscript", reason="keepsight[export] is not installed")
 pytest.importorskip("onnxruntime", reason="keepsight[export] is not installed")
 
-from keepsight.model.memory import MemoryLayout
 from keepsight.model.models import ModelConfig, build
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.model.sam2 import Sam2
-from keepsight.model.sam2_config import PerceiverConfig, RepVitConfig, Sam2Config
 from keepsight.tracker.exporting import compare, difference, export, parts_of
-from tests.tracker.networks import network
+from tests.tracker.networks import EDGETAM, network
 
 CLOSE = 1e-4
 FRAME_SIZE = (48, 80)
-EDGETAM = Sam2Config(
-    trunk=RepVitConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1, 1)),
-    layout=MemoryLayout(conditioning=2, recent=2, pointers=2 + 3),
-    image_size=64,
-    dim=32,
-    memory_dim=16,
-    decoder_heads=4,
-    decoder_mlp=64,
-    decoder_depth=1,
-    attention_depth=1,
-    attention_mlp=64,
-    fuser_depth=1,
-    pointer_time=False,
-    occlusion_embedding=False,
-    perceiver=PerceiverConfig(side=4, depth=1),
-)
 SMALL_NANO = replace(NANO, image_side=64, depths=(1, 1, 1, 1), window=3, finest_window=3)
 """The same parts as the published ones, small: an export takes longer the more operations there are."""
 
