@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 from time import perf_counter
 from typing import NamedTuple
@@ -16,11 +16,14 @@ from keepsight.streams.types import Result
 
 from .bench import WARM_UP, Drawn
 from .evaluation.metrics import region_similarity
+from .settings import TrackerSettings
 from .state import initial
-from .step import step
+from .step import DEFAULTS, step
 
 ON_CPU = ("float32", "bfloat16", "int8")
 ON_GPU = ("float32", "bfloat16")
+UNTRAINED = replace(DEFAULTS, write_presence=0.0, write_iou=0.0)
+"""For random weights, which doubt all they see: every frame is remembered, as those of good weights are."""
 
 
 class Stepped(NamedTuple):
@@ -61,21 +64,23 @@ def dtypes_of(device: torch.device) -> tuple[str, ...]:
     return ON_CPU if device.type == "cpu" else ON_GPU
 
 
-def compare(models: Mapping[str, VideoPredictor], drawn: Drawn) -> list[Precision]:
+def compare(
+    models: Mapping[str, VideoPredictor], drawn: Drawn, settings: TrackerSettings = DEFAULTS
+) -> list[Precision]:
     """Every model by its dtype, float32 first. They take turns frame by frame, so that whatever else the
     machine does slows all alike."""
-    turns = zip(*(steps(model, drawn) for model in models.values()), strict=True)
+    turns = zip(*(steps(model, drawn, settings) for model in models.values()), strict=True)
     compared = [[beside(own, turn[0]) for own in turn] for turn in turns]
     return [precision(dtype, column) for dtype, *column in zip(models, *compared, strict=True)]
 
 
-def steps(model: VideoPredictor, drawn: Drawn) -> Iterator[Stepped]:
+def steps(model: VideoPredictor, drawn: Drawn, settings: TrackerSettings) -> Iterator[Stepped]:
     """Every frame of a scene whose objects are shown in the first."""
     state = initial(len(drawn.cues))
     for frame in drawn.frames:
         commands = [cue.command for cue in drawn.cues] if frame.index == 0 else []
         started = perf_counter()
-        state, result = step(model, state, frame, commands)
+        state, result = step(model, state, frame, commands, settings)
         took = perf_counter() - started
         assert state.memory is not None
         yield Stepped(took, result, state.memory.logits.float().cpu().clone())

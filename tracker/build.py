@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -34,9 +35,20 @@ NANO_STEP = 32
 
 def load_predictor(engine: Engine) -> Nano | Sam2:
     """The network `engine` names, for inference. Raises ConfigError for what cannot be had."""
+    return ready(engine, weights_of)
+
+
+def random_predictor(engine: Engine) -> Nano | Sam2:
+    """As `load_predictor`, but of random weights that are the same each time, whatever the model."""
+    return ready(engine, lambda engine: None)
+
+
+def ready(engine: Engine, find: Callable[[Engine], Path | None]) -> Nano | Sam2:
+    """The network for inference, of the weights that `find` finds; it is asked once all else can be had."""
     device = choose_device(engine.device)
     dtype = choose_dtype(engine.dtype, device)
-    network = with_weights(engine.model, sized(configuration(engine.model), engine.size), engine.weights)
+    config = sized(configuration(engine.model), engine.size)
+    network = with_weights(engine.model, config, find(engine))
     network.eval().requires_grad_(False)
     network.fuse()
     if engine.dtype == INT8:
@@ -90,9 +102,8 @@ def fitting(config: Sam2Config, side: int) -> str:
     return f"this model takes multiples of {step}, for example {near}; {usual} is its own"
 
 
-def with_weights(name: str, config: ModelConfig, given: Path | None) -> Nano | Sam2:
+def with_weights(name: str, config: ModelConfig, path: Path | None) -> Nano | Sam2:
     """The network with its weights: those of a file, or random ones that are the same each time."""
-    path = find_weights(name, given)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         network = build(config)

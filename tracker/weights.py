@@ -140,6 +140,12 @@ def whereabouts(name: str, given: Path | None = None) -> str:
     return f"{ON_THE_HUB}{PUBLISHED[name].repository}"
 
 
+def at_hand(name: str) -> bool:
+    """Whether a model's own weights are on this machine, or it needs none."""
+    fetched_before = name in PUBLISHED and fetched(PUBLISHED[name], hub_cache()) is not None
+    return name == SEEDED or here(name) is not None or fetched_before
+
+
 def places(name: str) -> tuple[Path, ...]:
     """Where the weights of a model may lie, in the order of search."""
     bundled = Path(str(files("keepsight.model"))) / "weights" / f"{name}.safetensors"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from keepsight.model.models import MODELS
 from tests.tracker.command_line import Keepsight
+from tests.tracker.networks import EDGETAM
 
 
 def test_bench_tells_the_speed_of_each_way(keepsight: Keepsight) -> None:
@@ -53,3 +55,14 @@ def test_no_object_at_all_is_refused(keepsight: Keepsight) -> None:
     done = keepsight("bench", "--model", "test", "--objects", "0")
     assert done.code == 2
     assert "--objects" in done.complaint
+
+
+def test_without_a_file_of_weights_it_compares_dtypes_on_random_ones_and_says_so(
+    keepsight: Keepsight, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "edgetam", EDGETAM)
+    asked = ("--model", "edgetam", "--video", "64x64", "--frames", "10", "--device", "cpu")
+    done = keepsight("bench", "--dtypes", *asked)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("edgetam on random weights: only speeds tell")
+    assert [line.split()[1] for line in done.out.splitlines()[-3:]] == ["float32", "bfloat16", "int8"]

@@ -122,22 +122,29 @@ def bench_pictures(network: Predictor, count: int) -> None:
 
 
 def bench_dtypes(chosen: Engine, size: tuple[int, int], objects: list[int], frames: int) -> None:
-    """Print a table of the model in every dtype that its device has."""
+    """Print a table of the model in every dtype that its device has; on random weights, and the title says
+    so, where none are given and its own are not on this machine."""
     from rich.table import Table
 
     from ..bench import draw
-    from ..bench_dtypes import compare, dtypes_of
-    from ..build import choose_device, load_predictor
+    from ..bench_dtypes import UNTRAINED, compare, dtypes_of
+    from ..build import choose_device, load_predictor, random_predictor
+    from ..step import DEFAULTS
+    from ..weights import at_hand
     from .console import out
 
+    if chosen.weights is not None or at_hand(chosen.model):
+        load, settings, weights = load_predictor, DEFAULTS, ""
+    else:
+        load, settings, weights = random_predictor, UNTRAINED, " on random weights: only speeds tell"
     names = dtypes_of(choose_device(chosen.device))
-    models = {name: load_predictor(chosen.model_copy(update={"dtype": name})) for name in names}
-    title = f"{chosen.model}, model only, {size[1]}×{size[0]}, {frames} frames; beside float32"
+    models = {name: load(chosen.model_copy(update={"dtype": name})) for name in names}
+    title = f"{chosen.model}{weights}, model only, {size[1]}×{size[0]}, {frames} frames; beside float32"
     table = Table(title=title, box=None, title_justify="left")
     for heading in ("objects", "dtype", "ms a frame", "speed", "mask IoU", "largest", "mean logit error"):
         table.add_column(heading, justify="right", no_wrap=True)
     for count in objects:
-        for one in compare(models, draw(size, count, frames)):
+        for one in compare(models, draw(size, count, frames), settings):
             errors = f"{one.iou:.4f}", f"{one.largest:.3g}", f"{one.mean:.2g}"
             table.add_row(str(count), one.dtype, f"{1e3 * one.seconds:.1f}", f"{one.ratio:.2f}", *errors)
     out.print(table)
