@@ -39,6 +39,10 @@ MOST_ID = 0xFFFF
 _NO_MASK: Mask = np.zeros((0, 0), np.bool_)
 _UNSEEN: dict[State, str] = {"occluded": "hidden", "lost": "lost"}
 """What a tag says in place of the confidence."""
+_SPARSE = 0.33
+"""A mask that fills less of its box may have specks far from its main part."""
+_SAMPLES = 160
+"""In how many places along its longer side a sparse mask is looked at: a few tenths of a millisecond."""
 
 
 def colour_of(object_id: int) -> Colour:
@@ -54,7 +58,7 @@ def overlay(result: Result, pasts: Pasts) -> Image:
     """A new picture (H, W, 3) uint8 RGB: the frame with its tracks drawn over it, if the result says so.
 
     A visible object gets a translucent fill, an outline, a tag, and its way of the last seconds; one that is
-    hidden or lost a dashed box and a grey tag, where `pasts` says it was last. Zones and lines that are
+    not seen a dashed box and a grey tag, where `pasts` says it was last. Zones and lines that are
     watched lie under them, with their counts; a line's arrows point to the sides that are watched. Sizes
     follow the frame's height.
     """
@@ -74,9 +78,10 @@ def overlay(result: Result, pasts: Pasts) -> Image:
     placed = [_draw_name(image, watched, style) for watched in result.watched]
     for track in tracks:  # after all masks, so that no tag is covered
         past = pasts.get(track.object_id)
-        box = track.box or (past.box if past else None)
-        if box is not None:
-            placed.append(_draw_tag(image, track, _pixels(box, image), placed, style))
+        if track.box is not None:
+            placed.append(_draw_tag(image, track, _main_part(track, image), placed, style))
+        elif past is not None:
+            placed.append(_draw_tag(image, track, _pixels(past.box, image), placed, style))
     _draw_clock(image, result.frame, style)
     return image
 
@@ -88,14 +93,15 @@ def picture_overlay(image: Image, tracks: Iterable[Track]) -> Image:
     """
     drawn = image.copy()
     style = _Style.of(drawn)
-    tagged: list[Track] = []
-    for track in tracks:  # one mask at a time is in memory
+    tagged: list[tuple[Track, PixelBox]] = []
+    count = 0
+    for count, track in enumerate(tracks, 1):  # one mask at a time is in memory
         _draw_mask(drawn, drawn, track, style)
-        tagged.append(replace(track, mask=_NO_MASK))
+        if track.box is not None and count <= MOST_TAGS:
+            tagged.append((replace(track, mask=_NO_MASK), _main_part(track, drawn)))
     placed: list[PixelBox] = []
-    for track in tagged if len(tagged) <= MOST_TAGS else ():
-        if track.box is not None:
-            placed.append(_draw_tag(drawn, track, _pixels(track.box, drawn), placed, style))
+    for track, box in tagged if count <= MOST_TAGS else ():
+        placed.append(_draw_tag(drawn, track, box, placed, style))
     return drawn
 
 
@@ -178,6 +184,24 @@ def _pixels(box: Box, image: Image, margin: int = 0) -> PixelBox:
     return x0, y0, x1, y1
 
 
+def _main_part(track: Track, image: Image) -> PixelBox:
+    """The box of the part that most of a mask is in, to a step of its sampling; the object's own where there
+    is none. A speck far away stretches that one, and a tag in its middle would be beside nothing."""
+    assert track.box is not None
+    x0, y0, x1, y1 = box = _pixels(track.box, image)
+    mask = track.mask[y0:y1, x0:x1]
+    if np.count_nonzero(mask) > _SPARSE * mask.size:
+        return box
+    step = math.ceil(max(mask.shape) / _SAMPLES)
+    samples = np.ascontiguousarray(mask[::step, ::step]).view(np.uint8)
+    parts = cv2.connectedComponentsWithStats(samples)[2][1:]
+    left, top, width, height, area = max(parts.tolist(), key=lambda part: part[-1], default=(0,) * 5)
+    if 2 * area <= np.count_nonzero(samples):
+        return box
+    right, bottom = x0 + (left + width) * step, y0 + (top + height) * step
+    return x0 + left * step, y0 + top * step, min(right, x1), min(bottom, y1)
+
+
 def _extent(track: Track) -> float:
     """The area of an object's box, in parts of the frame."""
     x0, y0, x1, y1 = track.box or (0, 0, 0, 0)
@@ -234,7 +258,7 @@ def _draw_tag(
 ) -> PixelBox:
     """Draw an object's tag near its box, and the dashed box of one that is not seen; where the tag is."""
     colour = colour_of(track.object_id)
-    seen_now = track.state not in _UNSEEN
+    seen_now = track.state not in _UNSEEN and track.box is not None
     if not seen_now:
         _draw_dashed(image, box, colour, style)
     text = _tag_text(track)
@@ -247,7 +271,10 @@ def _draw_tag(
 
 
 def _tag_text(track: Track) -> str:
-    words = _UNSEEN.get(track.state) or f"{track.confidence:.0%}{'?' if track.state == 'tentative' else ''}"
+    """The id, the label, and how sure it is, with a question mark where it may be nothing; or that it is not
+    seen."""
+    sure = f"{track.confidence:.0%}{'?' if track.state == 'tentative' else ''}"
+    words = _UNSEEN.get(track.state) or ("unseen" if track.box is None else sure)
     return " ".join(filter(None, (f"#{track.object_id}", track.label, words)))
 
 

@@ -6,7 +6,15 @@ import cv2
 import numpy as np
 import pytest
 
-from keepsight.streams.drawing import colour_of, davis_palette, indexed_map, overlay
+from keepsight.streams.drawing import (
+    MOST_TAGS,
+    _tag_text,
+    colour_of,
+    davis_palette,
+    indexed_map,
+    overlay,
+    picture_overlay,
+)
 from keepsight.streams.trails import Past, seen
 from keepsight.streams.types import Image, Mask, Result, State, Track, Watched
 
@@ -72,6 +80,14 @@ def test_neighbouring_ids_have_colours_of_their_own() -> None:
     colours = [colour_of(object_id) for object_id in range(1, 22)]
     assert len(set(colours)) == len(colours)
     assert colour_of(22) == colour_of(1)
+
+
+def test_the_colours_of_the_first_21_ids_are_told_apart() -> None:
+    """At least 10 apart in CIE 1976, of which 2.3 can just be noticed. The nearest are the sky blue of id 1
+    and the lighter blue of id 14, with 10.5; all others are 14 and more apart."""
+    colours = np.array([[colour_of(object_id) for object_id in range(1, 22)]], np.float32) / 255
+    lab = cv2.cvtColor(colours, cv2.COLOR_RGB2LAB)[0]
+    assert np.linalg.norm(lab[:, None] - lab[None], axis=-1)[np.triu_indices(21, 1)].min() > 10
 
 
 def test_where_masks_overlap_the_most_confident_is_on_top() -> None:
@@ -190,6 +206,105 @@ def test_the_name_of_a_zone_stays_to_be_read_where_an_object_is_in_its_corner() 
     inside = track(1, disc(SIZE, (0.42, 0.55), 0.2), label="person")
     crowded = overlay(Result(frame(size=SIZE), (inside,), watched=(zone,)), {})[corner]
     assert np.corrcoef(alone.ravel(), crowded.ravel())[0, 1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("state", "visible", "text"),
+    [
+        ("tentative", True, "#1 cup 87%?"),
+        ("tracked", True, "#1 cup 87%"),
+        ("occluded", True, "#1 cup hidden"),
+        ("lost", True, "#1 cup lost"),
+        ("tentative", False, "#1 cup unseen"),
+        ("tracked", False, "#1 cup unseen"),
+        ("occluded", False, "#1 cup hidden"),
+        ("lost", False, "#1 cup lost"),
+    ],
+)
+def test_a_tag_says_how_sure_it_is_or_that_there_is_nothing_to_see(
+    state: State, visible: bool, text: str
+) -> None:
+    mask = np.full((4, 4), visible)
+    assert _tag_text(track(1, mask, label="cup", state=state, confidence=0.874)) == text
+
+
+@pytest.mark.parametrize("state", ["tentative", "tracked"])
+def test_an_object_whose_mask_is_empty_is_not_shown_as_one_that_is_seen(state: State) -> None:
+    nothing = track(2, np.zeros(SIZE, np.bool_), state=state, confidence=0)
+    made = Result(frame(size=SIZE), (nothing,))
+    assert not changed(made)[:140].any(), "before it was seen anywhere"
+    shown = overlay(made, {2: Past((0.5, 0.5, 0.7, 0.7))})
+    hidden = overlay(
+        Result(made.frame, (track(2, nothing.mask, state="occluded"),)), {2: Past((0.5, 0.5, 0.7, 0.7))}
+    )
+    assert np.array_equal(shown[91:126], hidden[91:126]), "the same dashed box"
+    assert not (shown == colour_of(2)).all(axis=-1)[60:88].sum() > 200, "and no tag in its colour"
+
+
+@pytest.mark.parametrize("height", [180, 720])
+@pytest.mark.parametrize("object_id", [1, 4, 12, 21])
+def test_the_contour_just_outside_a_mask_is_of_the_very_colour_of_its_object(
+    height: int, object_id: int
+) -> None:
+    size = (height, height * 16 // 9)
+    mask = disc(size, (0.5, 0.6), 0.2)
+    picture = picture_overlay(frame(size=size).image, [track(object_id, mask)])
+    ring = cv2.dilate(mask.view(np.uint8), np.ones((3, 3), np.uint8)).astype(np.bool_) & ~mask
+    ring[: np.nonzero(mask)[0].min()] = False  # there is the tag
+    ring[cv2.dilate(mask.view(np.uint8), cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3))) == 0] = False
+    assert ring.sum() > height / 2
+    assert (picture[ring] == colour_of(object_id)).all()
+
+
+def tag_rows(picture: Image, object_id: int) -> tuple[int, int, int, int]:
+    """Where a tag in its object's colour is: left, top, right, bottom."""
+    ground = (picture == colour_of(object_id)).all(axis=-1).view(np.uint8)
+    rows, columns = np.nonzero(cv2.morphologyEx(ground, cv2.MORPH_OPEN, np.ones((9, 3), np.uint8)))
+    return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+
+
+@pytest.mark.parametrize(("height", "tall"), [(360, 12), (720, 12), (2160, 0.015 * 2160)])
+def test_a_tag_is_large_enough_to_be_read_on_any_frame(height: int, tall: float) -> None:
+    size = (height, height * 16 // 9)
+    square = np.zeros(size, np.bool_)
+    square[height // 2 : height // 2 + 8, height // 2 : height // 2 + 8] = True
+    _, top, _, bottom = tag_rows(picture_overlay(frame(size=size).image, [track(1, square)]), 1)
+    assert bottom - top >= tall
+
+
+@pytest.mark.parametrize("still", [False, True])
+def test_a_speck_far_from_an_object_does_not_move_its_tag(still: bool) -> None:
+    mask = disc((720, 1280), (0.2, 0.8), 0.1)
+    alone = track(1, mask)
+    mask = mask.copy()
+    mask[10:13, 1270:1273] = True
+    with_speck = track(1, mask)
+    ground = frame(size=mask.shape)
+    places = []
+    for one in (alone, with_speck):
+        picture = picture_overlay(ground.image, [one]) if still else overlay(Result(ground, (one,)), {})
+        picture[:40, 1240:] = 0
+        places.append(tag_rows(picture, 1))
+    assert with_speck.box is not None
+    assert with_speck.box[2] > 0.99
+    assert places[1] == pytest.approx(places[0], abs=10), "to a step in which a sparse mask is looked at"
+
+
+def test_the_tag_of_an_object_in_two_like_parts_is_at_both() -> None:
+    mask = disc((720, 1280), (0.1, 0.8), 0.1) | disc((720, 1280), (0.9, 0.8), 0.1)
+    left, _, right, _ = tag_rows(picture_overlay(frame(size=mask.shape).image, [track(1, mask)]), 1)
+    assert (left + right) / 2 == pytest.approx(640, abs=12)
+
+
+def test_a_picture_of_too_many_objects_has_no_tags() -> None:
+    masks = [disc(SIZE, (0.5, 0.6), 0.2)] * (MOST_TAGS + 1)
+    image = frame(size=SIZE).image
+    tagged, bare = (
+        (picture_overlay(image, [track(1, mask) for mask in masks[:count]]) != image).any(axis=-1)[:68].any()
+        for count in (MOST_TAGS, MOST_TAGS + 1)
+    )
+    assert tagged
+    assert not bare
 
 
 def test_an_object_that_may_be_none_is_questioned() -> None:
