@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +50,19 @@ def apart(one: bytes, other: bytes) -> float:
         cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).astype(int) for data in (one, other)
     ]
     return float(np.abs(pixels[0] - pixels[1]).mean())
+
+
+async def test_ffprobe_reads_motion_jpeg(need_program: Callable[[str], str]) -> None:
+    probe = need_program("ffprobe")
+    async with open_page() as page:
+        filming = asyncio.create_task(page.film(0, 5000))
+        asked = ("-v", "error", "-read_intervals", "%+#5", "-show_frames", "-show_streams", "-of", "json")
+        command = (probe, *asked, "-f", "mpjpeg", page.at("mjpeg/door"))
+        said = json.loads(await asyncio.to_thread(subprocess.check_output, command, timeout=30))
+        filming.cancel()
+    (stream,) = said["streams"]
+    assert (stream["codec_name"], stream["width"], stream["height"]) == ("mjpeg", 64, 48)
+    assert len(said["frames"]) >= 5
 
 
 async def test_motion_jpeg_names_the_frame_of_each_picture() -> None:

@@ -29,6 +29,21 @@ def test_a_stream_that_takes_commands_needs_no_prompt() -> None:
         prepare(run_config({**options, "output": "x.jsonl"}).deployment("door"))
 
 
+def test_all_live_outputs_of_a_stream_share_one_encode_and_streams_do_not(tmp_path: Path) -> None:
+    """Each picture is then drawn and encoded once, see `test_viewers_and_clips_share_one_encode`."""
+    outputs = ["web://127.0.0.1:0", "rtsp-server://127.0.0.1:0", f"clips:{tmp_path}", "whip://127.0.0.1/x"]
+    streams = {
+        name: {"source": "test://", "output": [*outputs, f"hls:{tmp_path}/{name}"]}
+        for name in ("door", "yard")
+    }
+    encoders = [
+        {id(held._encoder) for sink in stream.sinks for held in (sink, getattr(sink, "_service", sink))}
+        for stream in prepare(Deployment.model_validate({"streams": streams}))
+    ]
+    assert [len(held) for held in encoders] == [1, 1]
+    assert encoders[0] != encoders[1]
+
+
 async def never(*_: Frame) -> Session:
     raise AssertionError("no frame has come")
 
