@@ -18,7 +18,7 @@ from .mjpeg import stream_mjpeg
 from .news import News
 from .openapi import document
 from .pictures import PICTURED
-from .words import CamerasMessage, ErrorMessage, EventsMessage, cameras_message
+from .words import CamerasMessage, ErrorMessage, Told, cameras_message, events_message
 
 Answering = Callable[[web.Request, Camera], Awaitable[web.StreamResponse]]
 
@@ -88,7 +88,7 @@ async def _tracks(request: web.Request, camera: Camera) -> web.Response:
 
 
 async def _events(request: web.Request, camera: Camera) -> web.Response:
-    return _said(EventsMessage(camera=camera.name, events=camera.events(0, EVENTS)))
+    return _said(events_message(camera, Told.all_but(EVENTS, camera)))
 
 
 async def _picture(request: web.Request, camera: Camera) -> web.Response:

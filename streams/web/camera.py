@@ -28,9 +28,10 @@ from ..types import Command, Result, SourceStatus
 from .clips import ClipFinder
 from .pictures import Pictures
 from .snapshots import Snapshots
+from .source_log import SourceLog
 
 EVENTS = 200
-"""Events that are kept for the page, the newest."""
+"""Events that are kept for the page, and changes of the source: the newest."""
 ANSWER_SECONDS = 20.0
 """How long an asker waits for the answer."""
 MOST_ANSWERS = 64
@@ -42,8 +43,8 @@ class Camera:
     """All that the page is told of one camera. Lives on the event loop; `write` and `hear` never wait.
 
     `changed` is called whenever the status or the objects change, or something happened. Bounded: one frame,
-    `EVENTS` events, one small picture for each of them and for each track. `run` is this one's alone: frames
-    are counted from its begin.
+    `EVENTS` events and changes of the source, one small picture for each event and for each track. `run` is
+    this one's alone: frames are counted from its begin.
     """
 
     def __init__(self, name: str, worker: Worker, changed: Callable[[], None]) -> None:
@@ -52,6 +53,7 @@ class Camera:
         self.recordings: Recordings | None = None
         self.pictures = Pictures(worker)
         self.snapshots = Snapshots(worker, EVENTS)
+        self.source_log = SourceLog(EVENTS)
         self._worker = worker
         self._clips = ClipFinder()
         self._changed = changed
@@ -83,6 +85,7 @@ class Camera:
     def hear(self, status: SourceStatus) -> None:
         """How the source is doing from now on."""
         self._tally.hear(status, time.monotonic())
+        self.source_log.hear(status, time.time())
         self._changed()
 
     def take_commands(self) -> tuple[Command, ...]:

@@ -14,7 +14,7 @@ from ..messages import frames_message
 from .camera import Camera
 from .news import News
 from .pictures import ClosedError, Picture, Scale
-from .words import CamerasMessage, EventsMessage, picture_message
+from .words import CamerasMessage, Told, events_message, picture_message
 
 MOST_WORDS = 2**14
 """Bytes of a message from the page."""
@@ -22,7 +22,7 @@ IN_FLIGHT = 2
 """Pictures of a camera that may be on their way to one viewer: fewer stutter, more arrive late."""
 STATUS_SECONDS = 2.0
 FIRST_EVENTS = 50
-"""Events of each camera that a viewer who comes is told."""
+"""Events of each camera, and changes of its source, that a viewer who comes is told."""
 MOST_SENDING = 600
 """Messages that may wait for their turn at one viewer: of each camera a few."""
 PATIENCE_SECONDS = 20.0
@@ -57,7 +57,7 @@ class Viewer:
         self._cameras = cameras
         self._news = news
         self._say_cameras = say_cameras
-        self._told: dict[Camera, int] = {}
+        self._told: dict[Camera, Told] = {}
         self._wanted: Mapping[str, Scale] = {}
         self._shown: dict[str, tuple[Camera, Scale, asyncio.Task[None]]] = {}
         self._room: dict[str, asyncio.BoundedSemaphore] = {}
@@ -137,10 +137,11 @@ class Viewer:
             cameras = tuple(self._cameras.values())
             self._told = {camera: known for camera, known in self._told.items() if camera in cameras}
             for camera in cameras:
-                since = self._told.get(camera, camera.next_event - FIRST_EVENTS)
-                self._told[camera] = camera.next_event
-                if events := camera.events(max(0, since)):
-                    await self._send(EventsMessage(camera=camera.name, events=events).model_dump_json())
+                told = self._told.get(camera) or Told.all_but(FIRST_EVENTS, camera)
+                message = events_message(camera, told)
+                self._told[camera] = Told.all_but(0, camera)
+                if message.events or message.sources:
+                    await self._send(message.model_dump_json())
             with suppress(TimeoutError):
                 await asyncio.wait_for(coming.wait(), STATUS_SECONDS)
 

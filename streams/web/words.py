@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from typing import NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from ..messages import EventMessage, FramesMessage, StatusMessage
-from ..types import EventKind
+from ..message_parts import fine
+from ..messages import EventMessage, FramesMessage, StatusMessage, event_id
+from ..types import EventKind, SourceState
 from .camera import Camera
 from .pictures import Outline, Picture
 
@@ -36,11 +38,36 @@ class CamerasMessage(_Said):
     cameras: list[CameraMessage]
 
 
+class SourceChangeMessage(_Said):
+    """A live source came, was late, or was lost."""
+
+    change_id: str
+    """The same each time this change is told."""
+    time: float
+    """When, in seconds since 1970."""
+    state: SourceState
+    reason: str
+
+
 class EventsMessage(_Said):
     """What happened at one camera, oldest first."""
 
     camera: str
     events: list[EventMessage]
+    sources: list[SourceChangeMessage]
+    """How its source did."""
+
+
+class Told(NamedTuple):
+    """How much of a camera somebody was told: the next event and the next change of its source."""
+
+    events: int
+    changes: int
+
+    @classmethod
+    def all_but(cls, count: int, camera: Camera) -> Self:
+        """All but the newest `count` of each."""
+        return cls(camera.next_event - count, camera.source_log.after - count)
 
 
 class PictureMessage(_Said):
@@ -71,6 +98,21 @@ class ChangedMessage(_Said):
 
 class ErrorMessage(_Said):
     error: str
+
+
+def events_message(camera: Camera, told: Told) -> EventsMessage:
+    """What happened since so much was told."""
+    source = ("page", camera.name, camera.run, "source")
+    changes = [
+        SourceChangeMessage(
+            change_id=event_id(source, change.number),
+            time=fine(change.time),
+            state=change.status.state,
+            reason=change.status.reason,
+        )
+        for change in camera.source_log.since(told.changes)
+    ]
+    return EventsMessage(camera=camera.name, events=camera.events(told.events), sources=changes)
 
 
 def picture_message(camera: str, picture: Picture, frames: FramesMessage) -> PictureMessage:

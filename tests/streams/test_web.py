@@ -60,6 +60,34 @@ async def test_the_closing_of_a_run_adds_its_events() -> None:
         assert [event["kind"] for event in said["events"]] == ["new", "end"]
 
 
+async def test_how_a_source_did_is_told_beside_the_events_and_each_change_once() -> None:
+    async with open_page() as page, live(page) as viewer:
+        for state, reason, reconnects in (
+            ("online", "", 0),
+            ("offline", "Connection refused", 0),
+            ("offline", "Connection refused", 0),
+            ("online", "", 1),
+        ):
+            page.sink.hear_of_source(SourceStatus(state, reason, reconnects))
+        _, said = await page.get("api/cameras/door/events")
+        whole = said["sources"]
+        assert [(one["state"], one["reason"]) for one in whole] == [
+            ("online", ""),
+            ("offline", "Connection refused"),
+            ("online", ""),
+        ]
+        told: list[object] = []
+        while len(told) < len(whole):
+            told += json.loads((await viewer.receive()).data).get("sources", ())
+        assert told == whole
+        for number in range(300):
+            page.sink.hear_of_source(SourceStatus("offline", f"reason {number}", 1))
+        _, said = await page.get("api/cameras/door/events")
+        assert [one["reason"] for one in said["sources"]] == [
+            f"reason {number}" for number in range(100, 300)
+        ]
+
+
 async def test_a_command_is_answered_with_the_frame_it_took_effect_on() -> None:
     async with open_page() as page:
         filming = asyncio.create_task(page.film(0, 400))

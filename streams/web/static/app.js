@@ -44,7 +44,7 @@ live.addEventListener("cameras", ({ detail }) => {
 });
 live.addEventListener("events", ({ detail }) => {
   const clips = cameras.find(({ name }) => name === detail.camera)?.clips ?? [];
-  events.add(detail.camera, detail.events, cameras.length > 1, clips);
+  events.add(detail, cameras.length > 1, clips);
 });
 events.addEventListener("clip", ({ detail: { address, words } }) => {
   say($("clip-title"), words);
@@ -133,7 +133,7 @@ const key = ({ epoch, index }) => `${epoch}/${index}`;
 // Which camera is large, and how it is shown.
 
 function choose(name) {
-  if (name && name !== large) show(name);
+  if (name !== large && cameras.some((camera) => camera.name === name)) show(name);
 }
 
 /** Begin to show a camera; nothing is known of it yet. */

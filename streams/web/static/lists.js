@@ -93,20 +93,28 @@ function spark() {
 export class Events extends EventTarget {
   #known = new Set();
 
-  /** Events of a camera; of the kinds in `clips` there are clips, and `clip` tells which one is asked for. */
-  add(camera, events, several, clips) {
-    for (const event of events) {
-      if (this.#known.has(event.event_id)) continue;
-      this.#known.add(event.event_id);
-      const item = entry(camera, event, several);
-      if (clips.includes(event.kind)) item.append(this.#clip(camera, event));
-      $("events").prepend(item);
+  /** What happened at a camera; of the kinds in `clips` there are clips, and `clip` tells which one is asked for. */
+  add({ camera, events, sources }, several, clips) {
+    const told = [
+      ...events.map((event) => [event.captured, event.event_id, () => this.#event(camera, event, several, clips)]),
+      ...sources.map((change) => [change.time, change.change_id, () => sourceEntry(camera, change, several)]),
+    ];
+    for (const [, id, make] of told.sort(([one], [other]) => one - other)) {
+      if (this.#known.has(id)) continue;
+      this.#known.add(id);
+      $("events").prepend(make());
     }
     while ($("events").children.length > EVENTS) {
       this.#known.delete($("events").lastChild.dataset.event);
       $("events").lastChild.remove();
     }
     $("no-events").hidden = $("events").children.length > 0;
+  }
+
+  #event(camera, event, several, clips) {
+    const item = entry(camera, event, several);
+    if (clips.includes(event.kind)) item.append(this.#clip(camera, event));
+    return item;
   }
 
   #clip(camera, event) {
@@ -119,7 +127,6 @@ export class Events extends EventTarget {
 }
 
 function entry(camera, event, several) {
-  const when = new Date(event.captured * 1000);
   const picture = element("img", { alt: "", width: 44, height: 44, class: "thumb none" });
   const address = `/api/cameras/${camera}/event.jpg?id=${encodeURIComponent(event.event_id)}`;
   picture.addEventListener("load", () => picture.classList.remove("none"));
@@ -129,7 +136,21 @@ function entry(camera, event, several) {
     element("span", { class: "words" },
       element("span", { class: "what" }, element("strong", {}, nameOf(event)), " ", KINDS[event.kind] ?? event.kind, event.rule ? ` ${event.rule}` : ""),
       element("span", { class: "why" }, several ? `${camera}: ${event.reason}` : event.reason)),
-    element("time", { datetime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false })));
+    time(event.captured));
   item.style.setProperty("--colour", colourOf(event.object_id));
   return item;
+}
+
+/** How the source of a camera does from then on. */
+function sourceEntry(camera, { change_id: id, state, reason, time: at }, several) {
+  return element("li", { "data-event": id, "data-source": state },
+    element("span", { class: "words" },
+      element("span", { class: "what" }, reason ? `${state}: ${reason}` : state),
+      several ? element("span", { class: "why" }, camera) : null),
+    time(at));
+}
+
+function time(seconds) {
+  const when = new Date(seconds * 1000);
+  return element("time", { datetime: when.toISOString() }, when.toLocaleTimeString([], { hour12: false }));
 }

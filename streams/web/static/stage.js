@@ -39,6 +39,10 @@ export class Stage extends EventTarget {
     canvas.addEventListener("keydown", (event) => this.#key(event));
     canvas.addEventListener("blur", () => { this.#cross = this.#corner = null; this.redraw(); });
     new ResizeObserver(() => this.redraw()).observe(canvas);
+    document.querySelector(".skip").addEventListener("click", (event) => {
+      event.preventDefault(); // what follows # in the address is the name of a camera
+      canvas.focus();
+    });
   }
 
   /** Whether the picture stands still, since somebody draws on it. */
