@@ -144,20 +144,30 @@ class Chromium:
 
     async def drag(self, *way: tuple[float, float], shift: bool = False) -> None:
         """The pointer goes down at the first point and up at the last."""
-        modifiers = _SHIFT if shift else 0
-
-        async def mouse(kind: str, at: tuple[float, float], held: int) -> None:
-            await self.call(
-                "Input.dispatchMouseEvent",
-                **{"type": kind, "x": at[0], "y": at[1], "modifiers": modifiers},
-                **{"button": "left", "buttons": held, "clickCount": 1},
-            )
-
-        await mouse("mouseMoved", way[0], 0)
-        await mouse("mousePressed", way[0], 1)
+        await self.hold(*way[0], shift=shift)
         for point in way[1:]:
-            await mouse("mouseMoved", point, 1)
-        await mouse("mouseReleased", way[-1], 0)
+            await self._mouse("mouseMoved", point, 1, shift)
+        await self.let_go(*way[-1], shift=shift)
+
+    async def hold(self, x: float, y: float, *, shift: bool = False) -> None:
+        """The pointer goes down, and stays so."""
+        await self._mouse("mouseMoved", (x, y), 0, shift)
+        await self._mouse("mousePressed", (x, y), 1, shift)
+
+    async def let_go(self, x: float, y: float, *, shift: bool = False) -> None:
+        await self._mouse("mouseReleased", (x, y), 0, shift)
+
+    async def _mouse(self, kind: str, at: tuple[float, float], held: int, shift: bool) -> None:
+        await self.call(
+            "Input.dispatchMouseEvent",
+            **{"type": kind, "x": at[0], "y": at[1], "modifiers": _SHIFT if shift else 0},
+            **{"button": "left", "buttons": held, "clickCount": 1},
+        )
+
+    async def tap(self, x: float, y: float) -> None:
+        """A finger touches at CSS pixels and leaves."""
+        for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
+            await self.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
 
     async def key(self, name: str, *, shift: bool = False) -> None:
         """A key, as KeyboardEvent.key names it."""

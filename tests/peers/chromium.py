@@ -31,13 +31,14 @@ def why_no_chromium() -> str | None:
 
 
 class Chromium:
-    """A browser with one tab, which shows `url`, and a test picture as its camera.
+    """A browser with one tab, which shows `url`, and a test picture as its camera, or a film (Y4M) in a loop.
 
     `await chromium.run("1 + 1")` gives 2.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, film: Path | None = None) -> None:
         self._url = url
+        self._film = () if film is None else (f"--use-file-for-fake-video-capture={film}",)
         self._folder = tempfile.TemporaryDirectory(prefix="chromium", ignore_cleanup_errors=True)
         self._asked = 0
 
@@ -45,6 +46,7 @@ class Chromium:
         self._process = await asyncio.create_subprocess_exec(
             "chromium",
             *_FLAGS,
+            *self._film,
             f"--user-data-dir={self._folder.name}",
             self._url,
             stdout=asyncio.subprocess.DEVNULL,

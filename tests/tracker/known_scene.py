@@ -155,12 +155,13 @@ async def tracking(
     start: Callable[[SlowScene], Awaitable[Session]] | None = None,
     *,
     password: str = "",
-    seconds_a_frame: float = 0.004,
+    source: SlowScene | None = None,
 ) -> AsyncIterator[Running]:
     """A camera on a page of its own port; tracked by who knows the scene, or by what `start` gives."""
+    source = source or SlowScene(0.004)
     url = f"web://{f':{password}@' if password else ''}127.0.0.1:0"
     page = WebSink(WebServer(parse_target(url, environment={})), SharedEncoder("door"))
-    newest, stop, source = Newest(), asyncio.Event(), SlowScene(seconds_a_frame)
+    newest, stop = Newest(), asyncio.Event()
 
     async def begin() -> Session:
         return KnowingSession(source) if start is None else await start(source)

@@ -9,8 +9,9 @@ import av
 from aiohttp import ClientSession
 
 from keepsight.streams.sinks.clips import ClipsSink
+from keepsight.streams.types import SourceStatus
 from tests.peers.browser import Chromium, needs_chromium
-from tests.tracker.shown_page import faults
+from tests.tracker.shown_page import FRAME, faults
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, deployment, running
 
 SMALL = {"source": SCENE.replace("fps=50", "fps=10")}
@@ -62,4 +63,45 @@ async def test_a_camera_comes_and_goes_and_a_clip_is_looked_at(tmp_path: Path) -
         assert await page.value("document.querySelector('#clip-title').textContent") == "#1 entered"
         await page.value("document.querySelector('#clip button').click()")
         assert await page.until("!document.querySelector('#clip').open")
+        assert faults(page) == []
+
+
+NAME = "document.querySelector('#camera-name').textContent"
+NEWEST = "document.querySelector('#events li .what')?.textContent"
+FOLLOW = """
+new Promise((done) => {
+  addEventListener("hashchange", () => setTimeout(done), { once: true });
+  location.hash = "cellar";
+})
+"""
+
+
+@needs_chromium
+async def test_links_and_keys_lead_to_cameras_there_are_and_a_lost_source_is_told(tmp_path: Path) -> None:
+    async with (
+        running(deployment(door=SMALL, shed=SMALL)) as run,
+        Chromium(tmp_path, f"{run.server.address}?video=jpeg#shed") as page,
+    ):
+        await page.until(f"{NAME} === 'shed' && {FRAME}")
+        await page.value("document.querySelector('.skip').focus()")
+        await page.key("Enter")
+        await page.until("document.activeElement.id === 'picture'")
+        await page.value(FOLLOW)
+        assert await page.value(NAME) == "shed"
+        await page.until(FRAME)
+        for other in ("door", "shed"):
+            await page.key("c")
+            await page.until(f"{NAME} === '{other}' && location.hash === '#{other}'")
+
+        run.server.cameras["shed"].hear(SourceStatus("offline", "no route to host", 0))
+        await page.until(f"{NEWEST} === 'offline: no route to host'")
+        await page.until("document.querySelector('#source').dataset.state === 'offline'")
+        for where in ("#source", ".tile[aria-current=true] .chip"):
+            assert await page.value(f"document.querySelector('{where}').textContent") == "offline"
+        assert "no route to host" in await page.value("document.querySelector('#reason').textContent")
+        assert await page.value("document.querySelector('#events li .why').textContent") == "shed"
+        run.server.cameras["shed"].hear(SourceStatus("online", "", 1))
+        await page.until(f"{NEWEST} === 'online'")
+        assert await page.until("document.querySelector('#source').textContent") == "online"
+        assert await page.value("document.querySelectorAll('#events [data-source]').length") == 2
         assert faults(page) == []

@@ -111,17 +111,39 @@ async def test_a_zone_is_changed_and_deleted_and_what_cannot_be_is_said(file: Pa
         page.complaints = [one for one in page.complaints if "422" not in one]
 
 
-async def test_a_line_is_drawn_with_the_keyboard_alone(file: Path) -> None:
+async def draw_by_keys(page: Chromium, letter: str, *presses: str) -> None:
+    """Begin a shape with a letter, put its corners, and save it as it is called."""
+    await page.value("document.querySelector('#toasts').replaceChildren()")
+    await page.value("document.querySelector('#picture').focus()")
+    for key in (letter, *presses):
+        await page.key(key)
+    await page.until("document.activeElement.id === 'drawn-name'")
+    await page.key("Enter")
+    await toast(page, "Saved to cameras.yaml")
+
+
+async def test_a_line_and_a_zone_are_drawn_with_the_keyboard_alone(file: Path) -> None:
     async with drawing(file) as (_, page):
-        await page.value("document.querySelector('#picture').focus()")
-        await page.key("l")
-        for keys in (("ArrowLeft", "Enter"), ("ArrowDown", "ArrowDown", "Enter")):
-            for key in keys:
-                await page.key(key)
-        await page.until("document.activeElement.id === 'drawn-name'")
-        await page.key("Enter")
-        await toast(page, "Saved to cameras.yaml")
+        await draw_by_keys(page, "l", "ArrowLeft", "Enter", "ArrowDown", "ArrowDown", "Enter")
         assert saved(file)["lines"] == {"line": {"points": [[0.48, 0.5], [0.48, 0.54]]}}
+        down, right, up = (3 * (key,) for key in ("ArrowDown", "ArrowRight", "ArrowUp"))
+        back = (*up, *(3 * ("ArrowLeft",)))
+        await draw_by_keys(
+            page,
+            "z",
+            "ArrowLeft",
+            "Enter",
+            *down,
+            "Enter",
+            "Backspace",
+            "Enter",
+            *right,
+            "Enter",
+            *back,
+            "Enter",
+        )
+        corners = [[0.48, 0.5], [0.48, 0.56], [0.54, 0.56]]
+        assert saved(file)["zones"]["zone"]["points"] == [pytest.approx(one) for one in corners]
 
 
 async def test_a_zone_is_drawn_with_a_finger_on_a_phone(file: Path) -> None:
@@ -130,9 +152,7 @@ async def test_a_zone_is_drawn_with_a_finger_on_a_phone(file: Path) -> None:
         await page.call("Emulation.setTouchEmulationEnabled", enabled=True)
         await click(page, "#draw-zone")
         for corner in (*CORNERS[:3], CORNERS[0]):
-            x, y = await place(page, corner)
-            for kind, points in (("touchStart", [{"x": x, "y": y}]), ("touchEnd", [])):
-                await page.call("Input.dispatchTouchEvent", type=kind, touchPoints=points)
+            await page.tap(*await place(page, corner))
         await page.until("!document.querySelector('#drawn-save').disabled")
         assert await page.value("document.documentElement.scrollWidth") == 360
         await click(page, "#drawn-save")

@@ -131,7 +131,8 @@ export class Stage extends EventTarget {
     this.#picture.setPointerCapture(event.pointerId);
     this.touched = event.pointerType === "touch";
     if (this.shape) return this.#corners(() => this.shape.press(this.#place(event), this.#far(event.pointerType)));
-    this.#down = { point: this.#place(event), frame: this.frame, x: event.clientX, y: event.clientY, at: performance.now() };
+    const point = this.#place(event); // whoever comes over it before the pointer is released was not meant
+    this.#down = { point, hit: this.at(point), frame: this.frame, x: event.clientX, y: event.clientY, at: performance.now() };
   }
 
   #move(event) {
@@ -154,7 +155,7 @@ export class Stage extends EventTarget {
     const frame = box && !this.held ? this.frame : down.frame;
     this.#cancel();
     if (box) this.#tell("box", { box, frame });
-    else if (this.tool !== "box") this.#click(down.point, frame, event.shiftKey || this.tool === "remove");
+    else if (this.tool !== "box") this.#click(down.point, down.hit, frame, event.shiftKey || this.tool === "remove");
   }
 
   #corners(change, tell = true) {
@@ -175,8 +176,8 @@ export class Stage extends EventTarget {
     this.redraw();
   }
 
-  #click(point, frame, negative) {
-    this.#tell("pick", { point, frame, negative, hit: this.at(point) });
+  #click(point, hit, frame, negative) {
+    this.#tell("pick", { point, hit, frame, negative });
   }
 
   #point(point) {
@@ -202,7 +203,7 @@ export class Stage extends EventTarget {
       } else if (this.#corner) {
         this.#tell("box", { box: spanned(this.#corner, this.#cross), frame: this.frame });
         this.#corner = null;
-      } else this.#click(this.#cross, this.frame, event.shiftKey || this.tool === "remove");
+      } else this.#click(this.#cross, this.at(this.#cross), this.frame, event.shiftKey || this.tool === "remove");
     } else if (event.key === "Backspace" && this.shape) this.#corners(() => this.shape.undo());
     else if (event.key.toLowerCase() === "b" && this.#cross && !this.shape) this.#corner = this.#cross;
     else if (event.key === "Escape" && (this.#cross || this.#box)) {
