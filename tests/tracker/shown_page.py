@@ -9,7 +9,7 @@ from tests.peers.browser import Chromium
 from tests.tracker.known_scene import SlowScene, middle
 
 FRAME = "document.querySelector('#picture').dataset.frame"
-WAY = "document.querySelector('#way').textContent"
+WAY = "document.querySelector('#way')?.textContent"
 IDS = "[...document.querySelectorAll('#tracks li')].map((one) => Number(one.dataset.object))"
 
 
