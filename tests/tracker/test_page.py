@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from aiohttp import web
+from aioice import ice
 
 from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.types import Correct, Forget, Image, Mask, Result
@@ -30,6 +31,12 @@ pytestmark = needs_chromium
 
 STEP = 0.02
 """Of the picture, that an arrow key moves the cross."""
+
+
+@pytest.fixture(autouse=True)
+def no_lock_of_another_loop() -> None:
+    """aioice has one for each thread, and each test an event loop of its own."""
+    vars(ice._mdns).clear()
 
 
 @pytest.mark.parametrize("way", ["JPEG", "WebRTC"])
