@@ -26,6 +26,7 @@ Natural = Annotated[int, Field(ge=0, le=2**53 - 1)]
 Length = Annotated[int, Field(ge=1, le=MAX_PIXELS)]
 ObjectId = Annotated[int, Field(ge=1, le=2**53 - 1)]
 """Whole numbers up to here are exact in JSON everywhere (RFC 8259, section 6)."""
+Version = Annotated[int, Field(ge=1, le=1)]
 RequestId = Annotated[str, Field(min_length=1, max_length=MAX_ID)]
 
 
@@ -105,6 +106,8 @@ class FrameName(_Part):
 class _Message(_Part):
     model_config = ConfigDict(strict=True)
 
+    v: Version = 1
+    """Version of the message format; may be left out."""
     request_id: RequestId | None = None
     """Comes back in the answer."""
 

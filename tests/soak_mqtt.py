@@ -30,11 +30,14 @@ from tests.peers.mosquitto import Mosquitto
 from tests.soak_mqtt_live import live
 from tests.streams.test_mqtt_spool import CAMERA, OBJECTS, events, mqtt_sink, safe, writing
 from tests.streams.test_mqtt_spool import busy as busy_result
-from tests.tracker.test_mqtt_commands import MALFORMED, ON_RED, tracking
+from tests.tracker.malformed import MALFORMED
+from tests.tracker.test_mqtt_commands import ON_RED, tracking
 
 BROKER_KILLS, BROKER_FREEZES, OUR_KILLS, EVENTS = 20, 5, 20, 2000
 MALFORMED_COMMANDS = 10_000
 AT_ONCE = 100
+MOST_GROWTH_MIB = 25
+"""From the second reading on, when all code has been used once."""
 
 
 async def outages(folder: Path) -> dict[str, Any]:
@@ -183,6 +186,7 @@ async def malformed(folder: Path) -> dict[str, Any]:
         memory.append(resident_bytes() // 2**20)
         await asker.ask("forget", {"request_id": "last", "object_id": 1})
         alive = (await asker.answer("last"))["ok"]
+    assert memory[-1] - memory[1] < MOST_GROWTH_MIB, memory
     return {
         "sent": len(sent),
         "distinct": len(set(sent)),

@@ -121,7 +121,7 @@ JSON = st.recursive(
     lambda inside: st.lists(inside, max_size=4) | st.dictionaries(st.text(), inside, max_size=4),
     max_leaves=8,
 )
-FIELDS = ("request_id", "object_id", "label", "points", "labels", "box", "mask", "frame_ref")
+FIELDS = ("v", "request_id", "object_id", "label", "points", "labels", "box", "mask", "frame_ref")
 MISTAKES = ("", "0.5", -1, 1e9, 0.5, True, [], [[]], {}, {"size": [2, 2]}, [0.1], [[0.1]], [0, 0, 0, 0])
 SAID = st.dictionaries(st.sampled_from(FIELDS), JSON | st.sampled_from(MISTAKES))
 
@@ -160,6 +160,12 @@ def test_a_key_that_is_not_known_is_refused(key: str, value: object, name: str) 
     if key in FIELDS:
         return
     assert read_request(name, json.dumps({**sound.get(name, {}), key: value}).encode(), "t").refusal
+
+
+def test_a_command_may_say_the_version_of_its_format() -> None:
+    assert read_request("reset", b'{"v": 1}', "t").command == Reset("t")
+    for other in ("2", '"1"', "null", "true", "1.5"):
+        assert read_request("reset", f'{{"v": {other}}}'.encode(), "t").refusal.startswith("v: ")
 
 
 def test_counts_whose_sum_overflows_are_no_mask() -> None:

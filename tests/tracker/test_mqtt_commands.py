@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from keepsight.streams.control import COMMANDS
+from keepsight.streams.control import read_request
 from keepsight.streams.retry import Backoff
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_connection import MOST_PACKET_BYTES
@@ -30,6 +30,7 @@ from tests.peers.asker import Asker
 from tests.peers.mosquitto import Mosquitto, needs_mosquitto
 
 from .fakes import GREEN, RED, ColourPredictor, a_frame
+from .malformed import BROKEN, MALFORMED
 
 CAMERA = "keepsight/n/cam/c"
 ON_RED = {"points": [[0.05, 0.1]]}
@@ -242,15 +243,9 @@ async def test_a_camera_that_is_switched_off_is_not_tracked_until_it_is_switched
     assert running.report.exit_code == 0
 
 
-MALFORMED = st.one_of(
-    st.tuples(st.sampled_from(("prompt", "correct", "forget")), st.binary(max_size=300)),
-    st.tuples(st.sampled_from(COMMANDS), st.just(b"[" * 5000) | st.just(b'{"a":' * 5000)),
-    st.tuples(st.sampled_from(COMMANDS), st.just(b"x" * 300_000)),
-    st.tuples(
-        st.sampled_from(COMMANDS), st.text(min_size=9).map(lambda key: json.dumps({f"?{key}": 1}).encode())
-    ),
-    st.tuples(st.text("abcdef/", max_size=20), st.just(b'{"object_id": 1}')),
-)
+def test_commands_that_their_schemas_tell_to_be_broken_in_one_place_are_refused() -> None:
+    assert len(BROKEN) > 400
+    assert [one for one in BROKEN if not read_request(*one, "t").refusal] == []
 
 
 @needs_mosquitto
