@@ -35,7 +35,7 @@ Availability = Literal["online", "stopped", "offline"]
 _PLACES = 4  # decimals of scores and speeds
 _DEGREE_PLACES = 1
 
-RunState = Literal["waiting", "running", "stopped"]
+RunState = Literal["waiting", "running", "paused", "stopped"]
 Score = float
 
 
@@ -117,6 +117,8 @@ class StatusMessage(Published, Message):
     """How one camera's run is doing. Retained; read it together with the node's availability."""
 
     state: RunState
+    """`paused`: the camera is switched off. What is said of objects and zones is of now only while it is
+    `running` and its source is not late or away."""
     reason: str
     """How the run ended; before that, why no frames come from the source. Else empty."""
     frames: int
@@ -133,6 +135,8 @@ class StatusMessage(Published, Message):
     """Times in the last hour that a live source came back."""
     stalls: int = 0
     """Times in the last hour that a live source's frames were late."""
+    source_frames_per_second: float = 0.0
+    """Frames a second that the source gave in the last minute, those that nobody had time for included."""
 
 
 class FramesMessage(OfFrame, Published, Message):
@@ -241,10 +245,12 @@ class Status:
     source: SourceState | None = None
     reconnects: int = 0
     stalls: int = 0
+    source_frames_per_second: float = 0.0
 
 
 def status_message(status: Status, published: float) -> StatusMessage:
-    figures = asdict(status) | {"frames_per_second": round(status.frames_per_second, 2)}
+    rates = ("frames_per_second", "source_frames_per_second")
+    figures = asdict(status) | {name: round(getattr(status, name), 2) for name in rates}
     return StatusMessage(**figures, published=fine(published))
 
 

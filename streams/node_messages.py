@@ -79,6 +79,8 @@ class StatsMessage(Published, Message):
     """So far, since too many waited."""
     resident_bytes: int
     """What the process holds in memory now; 0 where the system does not tell."""
+    source_frames_per_second: float = 0.0
+    """Frames a second that the source gave in the last minute, those that nobody had time for included."""
 
 
 class ObjectMessage(Published, Message):
@@ -153,6 +155,7 @@ class Stats:
     events_waiting: int
     events_dropped: int
     resident_bytes: int
+    source_frames_per_second: float = 0.0
 
 
 def stats_message(stats: Stats, published: float) -> StatsMessage:
@@ -169,6 +172,7 @@ def stats_message(stats: Stats, published: float) -> StatsMessage:
         events_waiting=stats.events_waiting,
         events_dropped=stats.events_dropped,
         resident_bytes=stats.resident_bytes,
+        source_frames_per_second=round(stats.source_frames_per_second, 2),
         published=fine(published),
     )
 

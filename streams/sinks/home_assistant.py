@@ -39,16 +39,27 @@ def discovery(target: MqttTarget, info: NodeInfo) -> str:
                 "sw_version": keepsight_version(),
             },
             "origin": {"name": "keepsight", "sw_version": keepsight_version()},
-            "availability": [
-                {
-                    "topic": target.availability_topic,
-                    "value_template": "{{ 'online' if value == 'online' else 'offline' }}",
-                }
-            ],
+            "availability": [_availability(target)],
             "components": components,
             "qos": 1,
         }
     )
+
+
+def _availability(target: MqttTarget) -> dict[str, str]:
+    return {
+        "topic": target.availability_topic,
+        "value_template": "{{ 'online' if value == 'online' else 'offline' }}",
+    }
+
+
+def _running(base: str) -> dict[str, str]:
+    """What is kept of a zone is of now only while frames of the camera are looked at."""
+    stale = "value_json.state != 'running' or value_json.source in ['offline', 'stalled']"
+    return {
+        "topic": f"{base}/status",
+        "value_template": f"{{{{ 'offline' if {stale} else 'online' }}}}",
+    }
 
 
 def _components(target: MqttTarget, camera: CameraInfo) -> dict[str, dict[str, Any]]:
@@ -57,7 +68,8 @@ def _components(target: MqttTarget, camera: CameraInfo) -> dict[str, dict[str, A
     switches: dict[str, dict[str, Any]] = {}
     for switch in switches_of(camera):
         switches[switch] = _switch(base, camera.name, switch)
-    zones = {f"zone_{_plain(zone)}": _zone(base, camera.name, zone) for zone in camera.zones}
+    present = {"availability": [_availability(target), _running(base)], "availability_mode": "all"}
+    zones = {f"zone_{_plain(zone)}": _zone(base, camera.name, zone) | present for zone in camera.zones}
     return {**switches, "event": _event(base, camera.name), **_sensors(base, camera.name), **zones}
 
 

@@ -10,12 +10,32 @@ from pathlib import Path
 import numpy as np
 
 from ..node_messages import Stats
-from ..types import Result, Timings
+from ..types import Frame, Result, Timings
 
 STATS_SECONDS = 60.0
+RATE_SECONDS = 60.0
 MOST_FRAMES = 4096
 """Of more frames in a minute the newest count."""
 STAGES = tuple(field.name for field in fields(Timings) if field.name != "total")
+
+
+class SourceRate:
+    """How many frames a second a source has given in the last minute, those that nobody had time for
+    included: told from the first and the last that became results."""
+
+    def __init__(self) -> None:
+        self._frames: deque[tuple[int, float]] = deque(maxlen=MOST_FRAMES)
+
+    def count(self, frame: Frame) -> None:
+        self._frames.append((frame.index, frame.arrived))
+
+    def rate(self, now: float) -> float:
+        """`now`: on the monotonic clock. 0 where fewer than two frames came."""
+        recent = [(index, arrived) for index, arrived in self._frames if now - arrived < RATE_SECONDS]
+        if len(recent) < 2:
+            return 0.0
+        (first, began), (last, ended) = recent[0], recent[-1]
+        return (last - first) / (ended - began) if ended > began else 0.0
 
 
 class Minute:
@@ -25,6 +45,7 @@ class Minute:
         self._camera = camera
         self._began: float | None = None
         self._frames = 0
+        self._source = SourceRate()
         self._timings: deque[Timings] = deque(maxlen=MOST_FRAMES)
         self._published: deque[float] = deque(maxlen=MOST_FRAMES)
 
@@ -32,6 +53,7 @@ class Minute:
         """A `closing` frame was counted before."""
         if not result.closing:
             self._frames += 1
+            self._source.count(result.frame)
             self._timings.append(result.timings)
 
     def publish(self, result: Result, now: float) -> None:
@@ -59,6 +81,7 @@ class Minute:
             waiting,
             events_dropped,
             resident_bytes(),
+            self._source.rate(now),
         )
         self._began, self._frames = now, 0
         self._timings.clear()

@@ -24,7 +24,7 @@ from .mqtt_connection import ANSWER_SECONDS, Connector, hang_up, tls_context
 from .mqtt_listener import Listener
 from .mqtt_publisher import Publisher, say_available
 from .mqtt_target import MqttTarget
-from .outbox import Outbox
+from .outbox import EVENT_CAPACITY, Outbox
 from .requests import Requests
 from .retained import Retained
 from .spool import Spool, Spooler
@@ -49,13 +49,15 @@ class MqttSink:
     come to `cmd/` are given to the next step and answered when a result tells what became of them.
     """
 
-    def __init__(self, target: MqttTarget, *, backoff: Backoff | None = None) -> None:
+    def __init__(
+        self, target: MqttTarget, *, backoff: Backoff | None = None, capacity: int = EVENT_CAPACITY
+    ) -> None:
         self._target = target
         self._backoff = backoff or OUTPUTS
         self._news = asyncio.Event()
         self._closing = asyncio.Event()
         self._worker = Worker(f"mqtt {target.camera}")
-        self._outbox = Outbox((target.node, target.camera, target.run))
+        self._outbox = Outbox((target.node, target.camera, target.run), capacity)
         self._spooler = (
             Spooler(Spool(target.spool), self._outbox, self._news, target.url) if target.spool else None
         )
@@ -65,12 +67,13 @@ class MqttSink:
             target, self._outbox, self._requests, self._retained, self._worker, self._news
         )
         self._listener = Listener(target, self._requests, self._retained, self._worker, self._news)
+        self._publisher.off = self._listener.off
         self._connector = Connector(target, self._listener.inbox)
         self.introduce(NodeInfo(cameras=(CameraInfo(target.camera),)))
         self._exits = AsyncExitStack()
         self._owner: asyncio.Task[None] | None = None
         self._away = False
-        self._said_dropped = False
+        self._said_dropped = 0
         self._ending: Ending | None = None
 
     @property
@@ -89,9 +92,14 @@ class MqttSink:
         self._listener.offer(switches_of(mine))
 
     @property
+    def dropped(self) -> int:
+        """Events that were given up because too many waited."""
+        return self._outbox.dropped
+
+    @property
     def undelivered(self) -> int:
-        """Events that were dropped or are still waiting."""
-        return self._outbox.dropped + self._outbox.waiting
+        """Events that are still waiting."""
+        return self._outbox.waiting
 
     @property
     def kept(self) -> int:
@@ -134,9 +142,8 @@ class MqttSink:
         self._retained.note(result)
         self._publisher.tally.count(result)
         self._publisher.minute.count(result)
-        if self._outbox.dropped and not self._said_dropped:
-            self._said_dropped = True
-            log.warning("the oldest events are being dropped: the broker takes none", url=self.url)
+        if self.dropped >= max(1, 10 * self._said_dropped):
+            self._say_dropped()
         self._news.set()
 
     def hear_of_end(self, ending: Ending) -> None:
@@ -153,7 +160,15 @@ class MqttSink:
     def is_on(self, switch: Switch) -> bool:
         return switch not in self._listener.off
 
+    def _say_dropped(self) -> None:
+        """Warn of what was dropped since this was last said: at the first, at ten times as many as were said,
+        when the broker is there again, and at the end."""
+        if self.dropped > self._said_dropped:
+            self._said_dropped = self.dropped
+            log.warning("too many events wait, the oldest were dropped", url=self.url, events=self.dropped)
+
     def _say_undelivered(self) -> None:
+        self._say_dropped()
         if self.kept:
             log.warning("events wait on disk for the next run", url=self.url, events=self.kept)
         if lost := self.undelivered - self.kept:
@@ -238,6 +253,7 @@ class MqttSink:
                 await say_available(client, self._target, "online")
                 log.info("mqtt broker connected", url=self.url)
                 self._away = False
+                self._say_dropped()
                 self._retained.connected()
                 yield client
             finally:

@@ -51,16 +51,26 @@ class Connector:
         """Raises `aiomqtt.MqttError`."""
         async with AsyncExitStack() as exits:
             try:
-                client = await exits.enter_async_context(self._client(aiomqtt.ProtocolVersion.V5))
+                client = await exits.enter_async_context(self._open(aiomqtt.ProtocolVersion.V5))
                 self._took_mqtt5 = True
                 self.put_off = watch_refusals(client, self._target)
             except aiomqtt.MqttError as error:
                 if self._took_mqtt5 or not may_be_too_old(error):
                     raise
-                client = await exits.enter_async_context(self._client(aiomqtt.ProtocolVersion.V311))
+                client = await exits.enter_async_context(self._open(aiomqtt.ProtocolVersion.V311))
                 reason = str(error)
                 log.info("the broker takes no MQTT 5: we speak 3.1.1", url=self._target.url, reason=reason)
             yield client
+
+    @asynccontextmanager
+    async def _open(self, protocol: aiomqtt.ProtocolVersion) -> AsyncIterator[aiomqtt.Client]:
+        """A connection that the broker did not answer to in time is closed: it might answer yet."""
+        client = self._client(protocol)
+        try:
+            async with client:
+                yield client
+        finally:
+            hang_up(client)
 
     def _client(self, protocol: aiomqtt.ProtocolVersion) -> aiomqtt.Client:
         target = self._target

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from ..messages import EventMessage, RunState, Status, event_id, event_message
 from ..types import Result, SourceStatus
+from .minute import SourceRate
 
 EVENT_CAPACITY = 10_000
 """Events that may wait for the broker; past it the oldest are dropped and counted."""
@@ -141,6 +142,7 @@ class Tally:
     def __init__(self) -> None:
         self.next_due = 0.0
         self._state: RunState = "waiting"
+        self._paused = False
         self._frames = 0
         self._first_place = 0
         self._last_place = 0
@@ -148,6 +150,7 @@ class Tally:
         self._told_frames = 0
         self._told_at: float | None = None
         self._source: SourceStatus | None = None
+        self._source_rate = SourceRate()
         self._reconnects = LastHour()
         self._stalls = LastHour()
 
@@ -162,6 +165,7 @@ class Tally:
             self.next_due = 0.0
         self._last_place = result.frame.place
         self._frames += 1
+        self._source_rate.count(result.frame)
 
     def hear(self, source: SourceStatus, now: float) -> None:
         """How the source is doing from now on."""
@@ -178,6 +182,12 @@ class Tally:
         """Frames that were decoded and not let go by, but whose result did not come here."""
         return self._last_place - self._first_place + 1 - self._frames if self._frames else 0
 
+    def pause(self, paused: bool) -> None:
+        """Whether the camera is switched off."""
+        if paused != self._paused:
+            self._paused = paused
+            self.next_due = 0.0
+
     def stop(self) -> None:
         self._state = "stopped"
 
@@ -190,7 +200,7 @@ class Tally:
         rate = (self._frames - self._told_frames) / elapsed if elapsed > 0 else 0.0
         self._told_frames, self._told_at, self.next_due = self._frames, now, now + STATUS_SECONDS
         return Status(
-            state=self._state,
+            state="paused" if self._paused and self._state != "stopped" else self._state,
             reason=ending or (self._source.reason if self._source else ""),
             frames=self._frames,
             dropped=self.dropped,
@@ -199,4 +209,5 @@ class Tally:
             source=self._source.state if self._source else None,
             reconnects=self._reconnects.count(now),
             stalls=self._stalls.count(now),
+            source_frames_per_second=self._source_rate.rate(now),
         )

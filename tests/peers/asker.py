@@ -26,6 +26,8 @@ class Asker:
     ) -> None:
         self.heard: list[tuple[str, dict[str, Any]]] = []
         self.correlations: list[bytes | None] = []
+        self.expiries: list[int | None] = []
+        """What is left of each message's life when it is heard, in seconds."""
         self._camera = camera
         heard = ("ack", "frames", "events", "+/state")
         self._topics = (*(f"{camera}/{name}" for name in heard), *more)
@@ -93,6 +95,7 @@ class Asker:
         said = message.payload.decode() if plain else json.loads(message.payload)
         self.heard.append((message.topic.value, said))
         self.correlations.append(getattr(message.properties, "CorrelationData", None))
+        self.expiries.append(getattr(message.properties, "MessageExpiryInterval", None))
         return self.heard[-1]
 
     async def answer(self, request_id: str | None) -> dict[str, Any]:

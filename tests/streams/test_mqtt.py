@@ -190,6 +190,9 @@ async def test_the_broker_says_offline_for_a_process_that_was_killed(tmp_path: P
             process.kill()
             await process.wait()
         assert (await subscriber.until("/availability"))[-1].text == "offline"
+        async with Subscriber(broker.port, "+/+/availability") as late:
+            kept = await late.next()
+    assert (kept.text, kept.qos, kept.retained) == ("offline", 1, True)
 
 
 @needs_mosquitto

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,7 @@ async def test_switches_are_turned_over_mqtt_and_tell_their_state(tmp_path: Path
         assert sink.is_on("enabled")
         await publish(broker.port, f"{CAMERA}/enabled/set", "OFF")
         await subscriber.until("enabled/state", "OFF")
+        await subscriber.until("/status", '"paused"')
         assert not sink.is_on("enabled")
         assert sink.is_on("overlay")
         for name, payload, reason in (
@@ -144,6 +146,7 @@ async def test_switches_are_turned_over_mqtt_and_tell_their_state(tmp_path: Path
             assert refused["command"] == name
         await publish(broker.port, f"{CAMERA}/enabled/set", "ON")
         await subscriber.until("enabled/state", "ON")
+        await subscriber.until("/status", '"waiting"')
         assert sink.is_on("enabled")
 
 
@@ -171,7 +174,10 @@ async def test_home_assistant_finds_the_node_and_hears_of_it_again_when_it_start
     assert {"d_enabled", "d_overlay"} <= set(components)
     assert "d_auto" not in components
     assert components["c_enabled"]["command_topic"] == f"{CAMERA}/enabled/set"
-    assert components["c_zone_yard"]["state_topic"] == f"{CAMERA}/zone/yard"
+    yard = components["c_zone_yard"]
+    assert yard["state_topic"] == f"{CAMERA}/zone/yard"
+    assert [one["topic"] for one in yard["availability"]] == ["keepsight/n/availability", f"{CAMERA}/status"]
+    assert yard["availability_mode"] == "all"
     assert len({one["unique_id"] for one in components.values()}) == len(components)
     assert components["c_event"]["value_template"].startswith(
         '{{ {"event_type": value_json.kind, "object_id"'
@@ -217,9 +223,11 @@ async def test_stats_tell_rates_and_latencies(tmp_path: Path, monkeypatch: pytes
         Subscriber(broker.port, "keepsight/n/#") as subscriber,
         mqtt_sink(broker.port) as sink,
     ):
+        began = time.monotonic() - 1
         for index in range(10):
             made = result(index)
-            await sink.write(replace(made, frame=replace(made.frame, clock="arrival"), timings=spent))
+            told = replace(made.frame, clock="arrival", arrived=began + index / 25)
+            await sink.write(replace(made, frame=told, timings=spent))
         stats = (await subscriber.until("/stats"))[-1]
     assert (stats.qos, stats.retained) == (0, False)
     said = stats.json
@@ -229,6 +237,7 @@ async def test_stats_tell_rates_and_latencies(tmp_path: Path, monkeypatch: pytes
     assert said["latency"]["step"]["p95"] == 0.15
     assert said["latency"]["capture_to_publish"]["median"] > 0
     assert said["resident_bytes"] > 2**20
+    assert said["source_frames_per_second"] == pytest.approx(25)
 
 
 async def test_what_an_access_list_refuses_is_said_once(tmp_path: Path, log: Log) -> None:

@@ -12,7 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from keepsight.streams.retry import Backoff
+from keepsight.streams.sinks import mqtt_connection
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_target import parse_target
 from keepsight.streams.types import Result
@@ -95,6 +98,32 @@ async def test_every_event_arrives_though_the_broker_is_killed_again_and_again(t
             heard += events(subscriber)
     assert ids(heard) == expected("r", index)
     assert_in_order(heard)
+
+
+@needs_mosquitto
+async def test_every_event_arrives_though_the_broker_freezes_again_and_again(
+    tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_connection, "ANSWER_SECONDS", 0.3)
+    index = 0
+    async with Mosquitto(tmp_path) as broker, Asker(broker.port, CAMERA) as subscriber:
+        async with mqtt_sink(broker.port) as sink:
+            for _ in range(3):
+                broker.freeze()
+                for _ in range(20):
+                    await sink.write(busy(index))
+                    index += 1
+                await log.until(lambda entry: entry["event"] == "mqtt broker away, trying on")
+                log.entries.clear()
+                broker.thaw()
+                for _ in range(20):
+                    await sink.write(busy(index))
+                    index += 1
+                last = f"n/c/r/{index * len(OBJECTS) - 1}"
+                await subscriber.until("/events", lambda said, last=last: said["event_id"] == last)
+        assert sink.undelivered == sink.dropped == 0
+        assert ids(events(subscriber)) == expected("r", index)
+    assert_in_order(events(subscriber))
 
 
 @needs_mosquitto
@@ -204,6 +233,33 @@ async def test_what_a_run_leaves_behind_is_said(log: Log) -> None:
         await log.warned()
     assert log.warnings == ["mqtt broker away, trying on", "events wait on disk for the next run"]
     assert log.entries[-1]["events"] == sink.kept == sink.undelivered == 3
+
+
+@needs_mosquitto
+async def test_events_that_were_dropped_are_said_with_their_number(tmp_path: Path, log: Log) -> None:
+    def said() -> list[int]:
+        return [one["events"] for one in log.entries if "oldest were dropped" in one["event"]]
+
+    broker = Mosquitto(tmp_path, port=free_port())
+    target = parse_target(f"mqtt://127.0.0.1:{broker.port}/?node=n&camera=c", run="r")
+    async with MqttSink(target, backoff=Backoff(0.02, 0.1), capacity=6) as sink:
+        for index in range(12):
+            await sink.write(busy(index))
+        assert said() == [3, 30]
+        assert (sink.dropped, sink.undelivered) == (30, 6)
+        await sink.write(busy(12))
+        async with broker, Asker(broker.port, CAMERA) as subscriber:
+            await subscriber.until("/events", lambda one: one["event_id"] == "n/c/r/38")
+            assert said() == [3, 30, 33], "and again when the broker is back"
+            assert sink.dropped == 33
+            await broker.kill()
+            await subscriber.rest()
+            for index in range(3):
+                await sink.write(busy(20 + index))
+    assert said() == [3, 30, 33, 36], "and at the end"
+    waiting = [one["events"] for one in log.entries if "wait on disk" in one["event"]]
+    assert waiting == [sink.kept] == [6]
+    assert "events were not delivered" not in log.warnings
 
 
 @needs_mosquitto

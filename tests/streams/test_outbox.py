@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from keepsight.streams.sinks.outbox import Outbox, Pace, Tally
 from keepsight.streams.types import SourceStatus
 
@@ -79,6 +81,33 @@ def test_a_status_counts_the_frames_that_were_told_and_those_that_were_dropped()
     tally.count(replace(result(12), closing=True))  # the last one again, with what the end adds to it
     status = tally.status(0.0, "")
     assert (status.state, status.frames, status.dropped, status.objects) == ("running", 3, 3, 2)
+
+
+def test_a_status_tells_the_rate_in_beside_the_rate_out() -> None:
+    tally = Tally()
+    for index in range(0, 50, 5):  # every fifth of 25 frames a second becomes a result
+        tally.count(result(index))
+    assert tally.status(2.0, "").source_frames_per_second == pytest.approx(25)
+    assert tally.status(2.5, "").source_frames_per_second == pytest.approx(25), "whoever asks how often"
+    tally.count(result(1000, time=40.0))  # the camera was switched off meanwhile
+    assert tally.status(40.0, "").source_frames_per_second == pytest.approx(25)
+    assert tally.status(200.0, "").source_frames_per_second == 0
+
+
+def test_a_camera_that_is_switched_off_is_paused_until_it_is_on_again_or_stopped() -> None:
+    tally = Tally()
+    tally.count(result(0))
+    tally.status(0.0, "")
+    tally.pause(True)
+    assert tally.is_due(0.0)
+    assert tally.status(0.0, "").state == "paused"
+    tally.pause(True)
+    assert not tally.is_due(0.0)
+    tally.pause(False)
+    assert tally.status(0.0, "").state == "running"
+    tally.pause(True)
+    tally.stop()
+    assert tally.status(0.0, "finished").state == "stopped"
 
 
 def test_a_status_says_at_once_how_the_source_is_doing_and_what_it_did_in_the_last_hour() -> None:
