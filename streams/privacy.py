@@ -11,6 +11,7 @@ returns or is forgotten. Nothing is known of what is not tracked: "rest" covers 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, get_args
@@ -59,29 +60,35 @@ _SOLID = (72, 72, 72)
 
 @dataclass(frozen=True, slots=True)
 class Cover:
-    """One thing to be covered and how: the objects with one of `labels`, all where there are none; with
-    `rest`, everything but those."""
+    """One thing to be covered and how: the objects with one of `labels` or `ids`, all where there are
+    neither; with `rest`, everything but those."""
 
     style: Style
     rest: bool = False
     labels: tuple[str, ...] = ()
+    ids: tuple[int, ...] = ()
 
     def is_for(self, track: Track) -> bool:
-        return not self.labels or track.label in self.labels
+        is_named = track.label in self.labels or track.object_id in self.ids
+        return is_named or not (self.labels or self.ids)
 
 
 def parse_cover(text: str) -> Cover:
-    """`STYLE [rest] [label=NAME]…`. Raises ValueError, in one line, for anything else."""
+    """`STYLE [rest] [label=NAME]… [id=N]…`. Raises ValueError, in one line, for anything else."""
     style, *words = text.split() or [""]
     if style not in STYLES:
         raise ValueError(unknown(style, "privacy style", STYLES))
-    labels = tuple(word.removeprefix("label=") for word in words if word.startswith("label="))
-    others = [word for word in words if not word.startswith("label=")]
-    if others not in ([], [REST]) or "" in labels:
-        raise ValueError(f"{text!r} is not STYLE, STYLE rest, or either with label=NAME")
+    labels, ids = _values(words, "label="), _values(words, "id=")
+    others = [word for word in words if not word.startswith(("label=", "id="))]
+    if others not in ([], [REST]) or "" in labels or not all(re.fullmatch(r"[0-9]{1,9}", one) for one in ids):
+        raise ValueError(f"{text!r} is not STYLE, STYLE rest, or either with label=NAME or id=NUMBER")
     if style == "remove" and others:
         raise ValueError(f"{text!r}: a removed rest would be made of the objects: take solid, or blur")
-    return Cover(style, bool(others), labels)
+    return Cover(style, bool(others), labels, tuple(map(int, ids)))
+
+
+def _values(words: Iterable[str], key: str) -> tuple[str, ...]:
+    return tuple(word.removeprefix(key) for word in words if word.startswith(key))
 
 
 def covered(seen: Seen, covers: Sequence[Cover], result: Result) -> tuple[Seen, Result]:

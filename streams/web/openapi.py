@@ -49,7 +49,7 @@ def document(streams: Mapping[str, Any]) -> dict[str, Any]:
             "version": VERSION,
             "description": "Cameras, what is tracked on them, and commands. The messages are those of MQTT.",
         },
-        "paths": {**_paths(), **{_one(command): _command(command) for command in COMMANDS}},
+        "paths": _guarded({**_paths(), **{_one(command): _command(command) for command in COMMANDS}}),
         "components": {"schemas": {**_CONFIGURED, **streams, **_schemas()}, "securitySchemes": _SCHEMES},
         "security": [{"password": []}, {"session": []}],
     }
@@ -59,6 +59,14 @@ _SCHEMES = {
     "password": {"type": "http", "scheme": "bearer", "description": "The password itself"},
     "session": {"type": "apiKey", "in": "cookie", "name": "keepsight", "description": "From /api/login"},
 }
+_METHODS = frozenset({"get", "put", "post", "delete"})
+_AT_THE_DOOR = {
+    "401": "The password is missing or wrong",
+    "403": "Asked by a page of another site; or without a password, and not from this machine",
+    "429": "Too many requests, or too many wrong passwords",
+    "503": "Too many requests are open, or too many are logging in",
+}
+"""By status, why the server goes no further."""
 _CAMERA = {"name": "camera", "in": "path", "required": True, "schema": {"type": "string"}}
 _CONFIGURED = {"Stream": {"type": "object"}, "Rules": {"type": "object"}}
 """Where nobody can say what can be configured."""
@@ -75,7 +83,7 @@ def _paths() -> dict[str, Any]:
     scale = {"name": "scale", "in": "query", "schema": {"enum": list(PICTURED), "default": "large"}}
     number = {"name": "object_id", "in": "path", "required": True, "schema": {"type": "integer"}}
     event = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
-    login = _post("Open a session: its cookie comes back", LoginMessage, {"200": {"description": "Open"}})
+    session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "/api/cameras": {
             **_get("All cameras and how they are doing", _json(CamerasMessage)),
@@ -110,13 +118,39 @@ def _paths() -> dict[str, Any]:
         ),
         "/whep/{camera}": _whep(),
         "/whep/{camera}/{session}": {
-            "delete": {"summary": "End a WebRTC session", "responses": {"200": {"description": "Ended"}}}
+            "delete": {"summary": "End a WebRTC session", "responses": {"200": {"description": "Ended"}}},
+            "parameters": [_CAMERA, session],
         },
-        "/api/login": login,
+        "/api/login": _login(),
         "/api/logout": {
             "post": {"summary": "End the session", "responses": {"200": {"description": "Done"}}}
         },
     }
+
+
+def _guarded(paths: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The paths with what the door says before anything else is asked, to each of them."""
+    refusals = {
+        status: {"description": why, "content": _content(ErrorMessage)}
+        for status, why in _AT_THE_DOOR.items()
+    }
+    return {
+        path: {
+            key: one | {"responses": refusals | one["responses"]} if key in _METHODS else one
+            for key, one in item.items()
+        }
+        for path, item in paths.items()
+    }
+
+
+def _login() -> dict[str, Any]:
+    answers = {
+        "200": {"description": "Open"},
+        "408": {"description": "The password did not come in time", "content": _content(ErrorMessage)},
+        "422": {"description": "Not a password", "content": _content(ErrorMessage)},
+    }
+    asked = _post("Open a session: its cookie comes back", LoginMessage, answers)
+    return {"post": {**asked["post"], "security": []}}
 
 
 def _command(name: str) -> dict[str, Any]:

@@ -92,6 +92,18 @@ def test_a_label_chooses_whom_it_is_for() -> None:
     assert not touched[left].any()
 
 
+def test_an_id_chooses_whom_it_is_for() -> None:
+    left, right = disc(SIZE, (0.25, 0.5), 0.2), disc(SIZE, (0.75, 0.5), 0.2)
+    made = scene(track(1, left, label="person"), track(3, right, label="person"))
+    touched = changed(made, after(made, "solid id=3 id=4"))
+    assert touched[right].all()
+    assert not touched[left].any()
+    touched = changed(made, after(made, "solid rest id=3"))
+    assert touched[left].all()
+    assert not touched[right].any()
+    assert changed(made, after(made, "solid id=3 label=person"))[left | right].all()
+
+
 def test_several_covers_add_up() -> None:
     left, right = disc(SIZE, (0.25, 0.5), 0.2), disc(SIZE, (0.75, 0.5), 0.2)
     made = scene(track(1, left, label="person"), track(2, right, label="car"))
@@ -185,6 +197,8 @@ def test_overlays_pages_and_thumbnails_show_nothing_of_what_is_removed() -> None
         ("blur everything", "is not STYLE, STYLE rest"),
         ("blur rest rest", "is not STYLE, STYLE rest"),
         ("blur label=", "is not STYLE, STYLE rest"),
+        ("blur id=", "id=NUMBER"),
+        ("blur id=three", "id=NUMBER"),
         ("remove rest", "take solid, or blur"),
     ],
 )

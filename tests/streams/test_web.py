@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import ssl
 import subprocess
 from asyncio import FIRST_COMPLETED
@@ -159,6 +160,23 @@ async def test_the_openapi_document_names_every_route_and_only_known_schemas() -
         text = json.dumps(document)
         named = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
         assert named <= set(document["components"]["schemas"])
+
+
+async def test_the_openapi_document_declares_the_parts_of_paths_and_what_the_door_says() -> None:
+    async with open_page() as page:
+        _, document = await page.get("api/openapi.json")
+    for path, item in document["paths"].items():
+        shared = item.get("parameters", [])
+        asked = {method: one for method, one in item.items() if method != "parameters"}
+        for method, one in asked.items():
+            declared = [
+                each["name"] for each in (*shared, *one.get("parameters", [])) if each["in"] == "path"
+            ]
+            assert sorted(declared) == sorted(re.findall(r"{(\w+)}", path)), (method, path)
+            assert {"401", "403", "429", "503"} < set(one["responses"]), (method, path)
+        assert [one.get("security") for one in asked.values()] == [
+            [] if path == "/api/login" else None for _ in asked
+        ]
 
 
 async def test_a_page_that_says_too_much_is_hung_up_on() -> None:
