@@ -1,13 +1,31 @@
-"""What encrypts the connections to our servers: a certificate in a file, which others renew while we run."""
+"""Certificates: servers of ours show one in a file, which others renew meanwhile; we check those of others."""
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
+from urllib.parse import unquote
 
 import structlog
 
 log = structlog.get_logger(__name__)
+
+_CA = re.compile(r"(?<=[?&])ca=([^&#]*)&?")
+
+
+def checking_with(url: str) -> tuple[str, dict[str, str]]:
+    """An `rtsps://` or `https://` URL without its `ca=FILE`, and what FFmpeg is then told: to check the
+    server's certificate against that PEM file. Any other URL as it is. Raises ValueError where the file is
+    not there."""
+    found = _CA.search(url) if url.startswith(("rtsps://", "https://")) else None
+    if found is None:
+        return url, {}
+    file = unquote(found[1])
+    if not Path(file).is_file():
+        raise ValueError(f"ca={file}: no such file")
+    rest = url[: found.start()] + url[found.end() :]
+    return rest.rstrip("?&"), {"tls_verify": "1", "ca_file": file}
 
 
 def server_tls(url: str, certificate: Path, key: Path) -> ssl.SSLContext:

@@ -12,6 +12,7 @@ from ..base import SinkError, redact
 from ..encoder import SharedEncoder
 from ..listening import parse_listening
 from ..rtsp.server import RtspService
+from ..tls import checking_with
 from ..types import Result
 from .services import Hls, Push, WhipPush
 
@@ -60,7 +61,15 @@ def rtsp_server(url: str, encoder: SharedEncoder) -> Service:
 
 def push(format_: str, options: dict[str, str]) -> Callable[[str, SharedEncoder], Service]:
     """Publishing to a server that speaks one of FFmpeg's protocols."""
-    return lambda url, encoder: Push(url, encoder, format_, options)
+
+    def made(url: str, encoder: SharedEncoder) -> Service:
+        try:
+            plain, checks = checking_with(url)
+        except ValueError as error:
+            raise SinkError(f"{redact(url)}: {error}") from None
+        return Push(plain, encoder, format_, options | checks)
+
+    return made
 
 
 def hls(url: str, encoder: SharedEncoder) -> Service:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 from urllib.parse import urlsplit
 
+from ..base import SourceError, redact
+from ..tls import checking_with
 from .container import Access, ContainerSource
 
 RECORDING = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
@@ -20,6 +22,7 @@ def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
     FFmpeg's `nobuffer` flag stays away: it throws away what was read to find the codec, and with it the
     key frame, so that the first picture comes a key frame interval later.
     """
+    url, checks = _checking(url)
     options = {
         "rtsp_transport": "tcp+udp",
         "rtsp_flags": "prefer_tcp",
@@ -28,6 +31,7 @@ def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
         "probesize": "100000",
         "max_delay": str(int(REORDER_SECONDS * 1e6)),
         "timeout": str(int(timeout_seconds * 1e6)),
+        **checks,
     }
     access = Access(options=options, timeout_seconds=timeout_seconds, holds_back=True)
     return ContainerSource(url, live=True, access=access)
@@ -35,14 +39,24 @@ def rtsp(url: str, timeout_seconds: float) -> ContainerSource:
 
 def http(url: str, timeout_seconds: float) -> ContainerSource:
     """A recording, an MJPEG stream (timed as it arrives) or an HLS play list (played at its own speed)."""
+    url, checks = _checking(url)
     ending = PurePosixPath(urlsplit(url).path).suffix.lower()
     live, playlist = ending not in RECORDING, ending == ".m3u8"
-    options = {"timeout": str(int(timeout_seconds * 1e6))}
+    if playlist and checks:
+        raise SourceError(f"{redact(url)}: takes no ca=: FFmpeg would not check who gives out the segments")
+    options = {"timeout": str(int(timeout_seconds * 1e6)), **checks}
     if live and not playlist:
         options["use_wallclock_as_timestamps"] = "1"
     return ContainerSource(
         url, live=live, access=Access(options=options, timeout_seconds=timeout_seconds, pace=playlist)
     )
+
+
+def _checking(url: str) -> tuple[str, dict[str, str]]:
+    try:
+        return checking_with(url)
+    except ValueError as error:
+        raise SourceError(f"{redact(url)}: {error}") from None
 
 
 def rtmp(url: str, timeout_seconds: float) -> ContainerSource:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import socket
+import ssl
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from keepsight.streams.encoder import SharedEncoder
 from keepsight.streams.rtsp import server as rtsp
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
+from keepsight.streams.tls import checking_with
 from tests.logs import Log
 from tests.peers.certificates import Certificate, make_certificate
 
@@ -51,6 +53,69 @@ async def test_ffprobe_and_our_own_source_play_over_tls(
     (stream,) = said["streams"]
     assert (stream["codec_name"], stream["width"], stream["height"]) == ("h264", 160, 120)
     assert frame.size == (120, 160)
+
+
+@pytest.mark.parametrize("way", ["rtsps source", "https source", "rtsps sink"])
+async def test_a_server_is_checked_against_the_certificate_in_the_url(
+    way: str, certificate: Certificate, need_program: NeedProgram, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = await make_certificate(need_program("openssl"), tmp_path / "other")
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(certificate.certificate, certificate.key)
+    trusted: asyncio.Queue[bool] = asyncio.Queue()
+
+    async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await writer.start_tls(shown)
+            asked = await reader.read(1)
+        except OSError:
+            asked = b""
+        trusted.put_nowait(asked != b"")
+        writer.transport.abort()
+
+    server = await asyncio.start_server(greet, "127.0.0.1", 0)
+    at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}/door?user=me&"
+    scheme, _, kind = way.partition(" ")
+    async with asyncio.timeout(60), server:
+        for file, is_trusted in (
+            (certificate.certificate, True),
+            (other.certificate, False),
+            (None, True),
+        ):
+            url = f"{scheme}://{at}" + (f"ca={file}&x=1" if file else "x=1")
+            opened = asyncio.create_task(opening(url) if kind == "source" else pushing(url))
+            assert await trusted.get() == is_trusted
+            opened.cancel()
+            await asyncio.gather(opened, return_exceptions=True)
+            while not trusted.empty():
+                trusted.get_nowait()
+
+
+async def opening(url: str) -> None:
+    async with open_source(url):
+        pass
+
+
+async def pushing(url: str) -> None:
+    async with open_sink(url) as sink, filming(sink):
+        await asyncio.Event().wait()
+
+
+def test_the_certificate_to_check_with_is_taken_off_the_url(tmp_path: Path) -> None:
+    file = tmp_path / "of mine.pem"
+    file.touch()
+    told = {"tls_verify": "1", "ca_file": str(file)}
+    ca = f"ca={str(file).replace(' ', '%20')}"
+    assert checking_with(f"rtsps://me:a%20b@cam/x?{ca}") == ("rtsps://me:a%20b@cam/x", told)
+    assert checking_with(f"https://cam/x?a=%2F&{ca}&b") == ("https://cam/x?a=%2F&b", told)
+    assert checking_with(f"rtsp://cam/x?{ca}") == (f"rtsp://cam/x?{ca}", {})
+    assert checking_with("rtsps://cam/x?cab=1") == ("rtsps://cam/x?cab=1", {})
+    for make, error in ((open_source, SourceError), (open_sink, SinkError)):
+        with pytest.raises(error, match=r"rtsps://me:\*\*\*@cam/x\?ca=gone.pem: ca=gone.pem: no such file"):
+            make("rtsps://me:hush@cam/x?ca=gone.pem")
+    with pytest.raises(SourceError, match="takes no ca="):
+        open_source(f"https://cam/x.m3u8?{ca}")
 
 
 async def test_what_is_asked_for_over_tls_is_not_sent_in_the_open(
