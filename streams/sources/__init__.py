@@ -67,11 +67,17 @@ def open_source(
 
 
 def _decoding(make: Make, hwaccel: str) -> Make:
-    """The constructor of a source that decodes as `hwaccel` says, where it is FFmpeg that does."""
+    """The constructor of a source that decodes as `hwaccel` says, where it is FFmpeg that does, until that
+    has failed for one that it made."""
+    last: ContainerSource | None = None
 
     def made(url: str, timeout_seconds: float) -> Source:
+        nonlocal last
         source = make(url, timeout_seconds)
-        return source.decoded_by(hwaccel) if isinstance(source, ContainerSource) else source
+        if not isinstance(source, ContainerSource) or (last is not None and last.hardware_failed):
+            return source
+        last = source.decoded_by(hwaccel)
+        return last
 
     return make if hwaccel == "off" else made
 

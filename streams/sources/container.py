@@ -65,7 +65,8 @@ class ContainerSource(ThreadedSource):
 
     A file is read to its end: broken packets are skipped and counted in `broken`, and a warning tells what a
     damaged file lacks. A live stream skips packets that cannot be decoded too; there a failed read is a
-    `SourceError`, and so is it when packets come for long, but no picture.
+    `SourceError`, and so is it when packets come for long, but no picture. `hardware_failed`: it was hardware
+    that made no picture of them, so the next opening is better without.
     """
 
     def __init__(self, url: str, *, live: bool, access: Access | None = None) -> None:
@@ -75,6 +76,7 @@ class ContainerSource(ThreadedSource):
         self._address = url
         self._access = access or Access()
         self._hardware: str | None = None
+        self.hardware_failed = False
 
     def decoded_by(self, hardware: str) -> Self:
         """One of `base.HARDWARE` is to decode, where there is such a device."""
@@ -88,7 +90,7 @@ class ContainerSource(ThreadedSource):
             frames = self._frames(container, stream)
             first = next(frames, None)
             if first is None:
-                raise SourceError(f"{self.url}: no picture in it can be decoded")
+                raise self._undecodable("no picture in it can be decoded")
             frames = itertools.chain([first], frames)
             yield _info(stream), paced(frames, stopping) if self._access.pace else frames
 
@@ -204,7 +206,13 @@ class ContainerSource(ThreadedSource):
             if pictures:
                 blindness.ends(self._access.timeout_seconds)
             elif self.live and blindness.lasts(time.monotonic()):
-                raise SourceError(f"{self.url}: what comes cannot be decoded")
+                raise self._undecodable("what comes cannot be decoded")
+
+    def _undecodable(self, reason: str) -> SourceError:
+        if self._hardware is not None and decoder(self._hardware) is not None:
+            self.hardware_failed = True
+            log.warning("hardware decodes nothing of it: next time in software", url=self.url)
+        return SourceError(f"{self.url}: {reason}")
 
     def _packets(
         self, container: InputContainer, stream: VideoStream

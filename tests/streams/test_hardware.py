@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
 from keepsight.streams.base import HARDWARE
-from keepsight.streams.sources import hardware, open_source
+from keepsight.streams.sources import container, hardware, open_source
 from keepsight.streams.types import Image
 from tests.logs import Log
+
+from .test_container import overwrite_packets
 
 
 @pytest.fixture(autouse=True)
@@ -42,3 +46,25 @@ async def test_video_is_decoded_with_or_without_the_hardware_and_that_is_said_on
     if said["event"] == "decoding in software":
         assert said["level"] == "warning"
         assert said["reason"]
+
+
+async def test_hardware_that_fails_once_it_is_open_is_left_out_at_the_next_opening_and_that_is_said_once(
+    make_clip: Callable[..., Path], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is opened with hardware that does not exist has packets that nobody can decode."""
+    clip, broken = make_clip(frames=5), make_clip("broken.mp4", frames=5)
+    overwrite_packets(broken, slice(None))
+    really, asked = av.open, []
+
+    def opened(address: str, *, hwaccel: object, **how: object) -> object:
+        asked.append(hwaccel)
+        return really(str(broken if hwaccel else clip), metadata_errors=how["metadata_errors"])
+
+    monkeypatch.setattr(container, "decoder", lambda wanted: wanted)
+    monkeypatch.setattr(av, "open", opened)
+    async with asyncio.timeout(20), open_source("rtsp://camera/main", hwaccel="cuda") as source:
+        epochs = {(await anext(source)).epoch for _ in range(8)}
+    assert epochs == {0, 1}
+    assert asked[:3] == ["cuda", None, None]
+    (said,) = [entry for entry in log.entries if "hardware" in entry["event"]]
+    assert said["level"] == "warning"
