@@ -1,4 +1,4 @@
-"""Certificates: servers of ours show one in a file, which others renew meanwhile; we check those of others."""
+"""Certificates: what our servers show, from files that others renew while we run, and what others show us."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import av
 import cv2
 import pytest
 from aiohttp import web
@@ -193,6 +194,28 @@ async def test_capture_times_come_from_the_senders_reports(unused_tcp_port: int)
         filming.cancel()
     assert frames[-1].clock == "rtcp"
     assert time.time() - frames[-1].captured == pytest.approx(100, abs=2)
+
+
+async def test_a_camera_of_this_machine_is_opened_by_video4linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+    told: asyncio.Queue[SourceStatus] = asyncio.Queue()
+
+    def opened(address: str, **how: object) -> None:
+        asked.append((address, how))
+        raise av.FileNotFoundError(2, "No such file or directory", address)
+
+    monkeypatch.setattr(av, "open", opened)
+    source = open_source("/dev/video0", timeout_seconds=3.0, on_status=told.put_nowait)
+    assert source.live
+    opening = asyncio.create_task(read_for_ever(source))
+    async with asyncio.timeout(10):
+        status = await told.get()
+    opening.cancel()
+    await asyncio.wait({opening})
+    assert status == SourceStatus("offline", "No such file or directory", 0)
+    address, how = asked[0]
+    assert (address, how["format"], how["options"]) == ("/dev/video0", "video4linux2", {})
+    assert how["timeout"] == (3.0, 3.0)
 
 
 def test_a_sender_whose_clock_was_never_set_is_not_believed() -> None:

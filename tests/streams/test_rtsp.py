@@ -132,6 +132,43 @@ async def test_a_camera_that_wants_another_password_says_so(clip: Path, rtsp_ser
     assert "hidden" not in status.reason
 
 
+@pytest.mark.parametrize("over", ["tcp", "udp"])
+async def test_pictures_are_stamped_by_the_cameras_clock_once_it_has_told_it(
+    clip: Path, rtsp_server: StartServer, over: str
+) -> None:
+    async with asyncio.timeout(30), open_source(rtsp_server(clip, over=over).url) as source:
+        async for frame in source:
+            if frame.clock == "rtcp":
+                break
+    assert abs(frame.captured - time.time()) < 1
+
+
+@pytest.mark.parametrize(
+    ("codec", "named", "rate"), [("libx265", "h265", 25), ("libx264", "h264", 10)], ids=["codec", "rate"]
+)
+async def test_a_camera_that_comes_back_with_another_video_goes_on(
+    clip: Path, make_clip: MakeClip, rtsp_server: StartServer, codec: str, named: str, rate: int
+) -> None:
+    options = {"tune": "zerolatency", "x265-params": "keyint=10:log-level=none"}
+    options = options if named == "h265" else {"tune": "zerolatency", "g": "10"}
+    other = make_clip("other.mkv", frames=40, size=(96, 128), codec=codec, rate=rate, options=options)
+    server = rtsp_server(clip)
+    async with asyncio.timeout(40), open_source(server.url, timeout_seconds=2.0) as source:
+        frames = await read(source, 5)
+        await asyncio.to_thread(server.restart, other, codec=named)
+        while frames[-1].epoch == 0:
+            frames += await read(source, 1)
+        frames += await read(source, 30)
+    assert {frame.size for frame in frames if frame.epoch == 0} == {(48, 64)}
+    assert {frame.size for frame in frames if frame.epoch == 1} == {(96, 128)}
+    assert frames[-1].epoch == 1
+    assert all(later.index > earlier.index for earlier, later in pairwise(frames))
+    assert all(later.time > earlier.time for earlier, later in pairwise(frames))
+    after = [frame for frame in frames if frame.epoch == 1]
+    pace = (after[-1].time - after[0].time) / (after[-1].index - after[0].index)
+    assert pace == pytest.approx(1 / rate, rel=0.1)
+
+
 async def test_a_camera_that_writes_its_name_in_another_encoding_is_read(
     clip: Path, rtsp_server: StartServer
 ) -> None:

@@ -44,6 +44,20 @@ def test_a_clicked_object_is_followed_to_the_pixel():
         assert track.box == (left / 96, 0, (left + 16) / 96, 16 / 64)
 
 
+@pytest.mark.parametrize("times", [1, 2], ids=["as before", "with pictures of another size"])
+def test_an_object_keeps_its_id_when_the_camera_was_away_and_is_back(times: int) -> None:
+    before = [red_and_green(index) for index in range(4)]
+    after = [
+        replace(frame, epoch=1, time=frame.time + 60, image=frame.image.repeat(times, 0).repeat(times, 1))
+        for frame in map(red_and_green, range(4, 8))
+    ]
+    _, results = follow(ColourPredictor(), [*before, *after], {0: [ON_RED]})
+    assert [ids(result) for result in results] == [[1]] * 8
+    for frame, result in zip(after, results[4:], strict=True):
+        mask, red = result.tracks[0].mask, area(frame.image, RED)
+        assert (mask & red).sum() >= 0.9 * (mask | red).sum()  # edges are rounded where the size is another
+
+
 def test_a_box_a_mask_and_a_click_each_show_an_object():
     image = paint([(RED, 0, 0, 16), (GREEN, 32, 16, 16), (BLUE, 64, 32, 16)])
     shown = [
