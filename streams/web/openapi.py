@@ -80,10 +80,8 @@ def _one(name: str) -> str:
 
 
 def _paths() -> dict[str, Any]:
-    scale = {"name": "scale", "in": "query", "schema": {"enum": list(PICTURED), "default": "large"}}
     number = {"name": "object_id", "in": "path", "required": True, "schema": {"type": "integer"}}
     event = {"name": "id", "in": "query", "required": True, "schema": {"type": "string"}}
-    session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}}
     return {
         "/api/cameras": {
             **_get("All cameras and how they are doing", _json(CamerasMessage)),
@@ -110,6 +108,18 @@ def _paths() -> dict[str, Any]:
         _one("event.mp4"): _get(
             "The clip that an event is in, where clips are written", _clip(), _CAMERA, event
         ),
+        **_video_paths(),
+        "/api/login": _login(),
+        "/api/logout": {
+            "post": {"summary": "End the session", "responses": {"200": {"description": "Done"}}}
+        },
+    }
+
+
+def _video_paths() -> dict[str, Any]:
+    scale = {"name": "scale", "in": "query", "schema": {"enum": list(PICTURED), "default": "large"}}
+    session = {"name": "session", "in": "path", "required": True, "schema": {"type": "string"}}
+    return {
         "/mjpeg/{camera}": _get(
             "Live video as Motion JPEG; `X-Frame: EPOCH/INDEX` before each picture names its frame",
             {"200": {"description": "Pictures", "content": {"multipart/x-mixed-replace": {}}}},
@@ -120,10 +130,6 @@ def _paths() -> dict[str, Any]:
         "/whep/{camera}/{session}": {
             "delete": {"summary": "End a WebRTC session", "responses": {"200": {"description": "Ended"}}},
             "parameters": [_CAMERA, session],
-        },
-        "/api/login": _login(),
-        "/api/logout": {
-            "post": {"summary": "End the session", "responses": {"200": {"description": "Done"}}}
         },
     }
 
