@@ -63,8 +63,8 @@ async def test_hardware_that_fails_once_it_is_open_is_left_out_at_the_next_openi
     monkeypatch.setattr(container, "decoder", lambda wanted: wanted)
     monkeypatch.setattr(av, "open", opened)
     async with asyncio.timeout(20), open_source("rtsp://camera/main", hwaccel="cuda") as source:
-        epochs = {(await anext(source)).epoch for _ in range(8)}
-    assert epochs == {0, 1}
+        while (await anext(source)).epoch == 0:
+            pass
     assert asked[:3] == ["cuda", None, None]
     (said,) = [entry for entry in log.entries if "hardware" in entry["event"]]
     assert said["level"] == "warning"
