@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from keepsight.streams.types import Image
+from keepsight.streams.sources.hard_scenes import FOLLOWED, make_hard_scene
+from keepsight.streams.types import Image, Prompt
+from keepsight.tracker import load
 from keepsight.tracker.crossing import LONGEST_SECONDS, MOST, Course, Untangled, untangle
+from keepsight.tracker.iou import mask_iou
 
 Places = dict[int, tuple[float, float]]
 SIZE, RADIUS, RATE = (60, 120), 8, 25.0
@@ -162,3 +165,13 @@ def test_who_is_gone_is_forgotten() -> None:
     after = untangle((2,), logits_of(places), scene(places, ALIKE), 16 / RATE, done[-1].courses)
     assert list(after.courses) == [2]
     assert after.changed == ()
+
+
+def test_the_bundled_model_keeps_ids_where_look_alikes_cross() -> None:
+    hard, frames = make_hard_scene("crossing", seed=0), range(36, 66)
+    truth = [hard.truth(index) for index in (frames[0], frames[-1])]
+    prompts = [Prompt(object_id=one, mask=truth[0] == one) for one in FOLLOWED]
+    results = list(load("nano").track([hard.image(index) for index in frames], prompts=prompts))
+    assert [mask_iou(track.mask, truth[-1] == track.object_id) > 0.7 for track in results[-1].tracks] == [
+        True
+    ] * 2
