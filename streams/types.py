@@ -97,7 +97,7 @@ class Geometry:
     """Where an object is, as a user shows it: points, a box, a mask, or several of them together.
 
     `labels` has one entry per point: True for on the object, False for not on it. `mask` has the frame's
-    size.
+    size. Points and labels may come as lists; they are kept as tuples.
     """
 
     points: tuple[Point, ...] = ()
@@ -106,6 +106,8 @@ class Geometry:
     mask: Mask | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "points", tuple(self.points))
+        object.__setattr__(self, "labels", tuple(self.labels))
         if len(self.points) != len(self.labels):
             raise ValueError(
                 f"{len(self.points)} points but {len(self.labels)} labels: give one label per point"

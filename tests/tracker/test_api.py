@@ -64,6 +64,12 @@ def test_a_prompt_with_a_frame_is_carried_out_there(tracker: ks.Tracker) -> None
     assert counts == [1, 1, 1, 2, 2]
 
 
+def test_clicks_may_come_as_lists(tracker: ks.Tracker) -> None:
+    clicks = ks.Prompt(points=[(0.4, 0.5), (0.1, 0.1)], labels=[True, False])  # type: ignore[arg-type]
+    assert clicks == ks.Prompt(points=((0.4, 0.5), (0.1, 0.1)), labels=(True, False))
+    assert [len(result.tracks) for result in tracker.track(SCENE, [clicks])] == [1] * 5
+
+
 def test_pictures_of_the_users_own_are_tracked(tracker: ks.Tracker) -> None:
     pictures = [np.full((40, 60, 3), 20 * index, np.uint8) for index in range(4)]
     mask = np.zeros((40, 60), np.bool_)
