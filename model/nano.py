@@ -51,8 +51,9 @@ LOOKS = 2
 """How often an object that is shown is looked at again, closer."""
 CLEARLY = 0.1
 """How much higher the predicted IoU of a closer look is than that of the whole frame where it is taken."""
-BACK = -2.2
-"""The presence logit, of one in ten, from which an object that was hidden is visible again."""
+PRESENT = -2.2
+"""The presence logit, of one in ten, from which an object is visible. The first sliver of what comes back
+looks little like it, but what is hidden like nothing at all."""
 TOGETHER = 4
 """Objects that are decoded in one batch, at most, on a CPU: what they need stays in its cache."""
 
@@ -246,8 +247,8 @@ class Nano(nn.Module):
         memory: Memory,
         previous: ImageFeatures | None,
     ) -> Prediction:
-        found = returned(self.track(features, image_of, memory, previous), memory)
-        absent = (found.presence < 0)[:, None, None]
+        found = self.track(features, image_of, memory, previous)
+        absent = (found.presence < PRESENT)[:, None, None]
         hidden = found._replace(logits=found.logits.masked_fill(absent, NO_OBJECT_LOGIT))
         return self.with_pointer(features, image_of, hidden)
 
@@ -338,16 +339,6 @@ class Nano(nn.Module):
         value, fine_value = self.value_encoder(mask, features, image_of)
         fine = (F.pixel_unshuffle(fine_key, 2), F.pixel_unshuffle(fine_value, 2))
         return Entry(torch.cat((key, value, *fine), dim=1), prediction.pointer)
-
-
-def returned(found: Decoded, memory: Memory) -> Decoded:
-    """What was found, an object being visible that was hidden in the frame before and is present by `BACK`.
-
-    The first sliver of what comes back looks little like it, but what stays hidden like nothing at all.
-    """
-    was_hidden = ~(memory.logits > 0).flatten(1).any(1)
-    back = was_hidden & (found.presence > BACK)
-    return found._replace(presence=torch.where(back, found.presence.clamp(min=0), found.presence))
 
 
 def draw(prompts: Prompts, before: Tensor) -> Tensor:

@@ -38,6 +38,11 @@ class Scene:
     visible: float
 
     @property
+    def sure(self) -> float:
+        """The presence logit of what is known to be there."""
+        return max(0.0, self.visible)
+
+    @property
     def device(self) -> torch.device:
         return self.memory.written.device
 
@@ -79,7 +84,7 @@ def redrawn(scene: Scene, found: Found, logits: NDArray[np.float32], rows: Seque
     presence = found.prediction.presence.clone()
     for row in rows:
         if (drawn[row] > 0).any():
-            presence[row].clamp_(min=scene.visible)
+            presence[row].clamp_(min=scene.sure)
     prediction = found.prediction._replace(logits=drawn, presence=presence)
     return _kept(scene, scene.index_of(found.slots), found._replace(prediction=prediction))
 
@@ -87,7 +92,7 @@ def redrawn(scene: Scene, found: Found, logits: NDArray[np.float32], rows: Seque
 def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:
     """Segment the objects that were prompted or corrected, by slot; None if there are none.
 
-    Who shows where an object is knows that it is there: a doubted presence is raised to visible.
+    Who shows where an object is knows that it is there: a doubted presence is raised.
     """
     if not asks:
         return None
@@ -98,7 +103,7 @@ def condition(scene: Scene, asks: Mapping[int, Geometry]) -> Found | None:
         scene.features, scene.image_of(len(slots)), scene.index, rows(scene.memory, index), prompts
     )
     sure = torch.tensor([shows_an_object(asks[slot]) for slot in slots], device=scene.device)
-    presence = torch.where(sure, prediction.presence.clamp(min=scene.visible), prediction.presence)
+    presence = torch.where(sure, prediction.presence.clamp(min=scene.sure), prediction.presence)
     shown = tuple(asks[slot] for slot in slots)
     return _kept(scene, index, Found(tuple(slots), shown, prediction._replace(presence=presence)))
 

@@ -64,13 +64,13 @@ def draw(size: tuple[int, int], objects: int, count: int) -> Drawn:
     return Drawn(frames, boxes_of_truth(source))
 
 
-def measurements(model: Predictor, scene: Scene) -> Iterator[tuple[str, Summary]]:
+def measurements(model: Predictor, scene: Scene, settings: TrackerSettings) -> Iterator[tuple[str, Summary]]:
     """What is measured, in words, and what came out."""
-    yield "model only", model_only(model, scene)
+    yield "model only", model_only(model, scene, settings)
     results = str(scene.file.with_suffix(".jsonl"))
-    yield "end to end", end_to_end(model, scene, [results])
+    yield "end to end", end_to_end(model, scene, [results], settings)
     overlay = str(scene.file.with_name("overlay.mp4"))
-    yield "with overlay", end_to_end(model, scene, [results, overlay])
+    yield "with overlay", end_to_end(model, scene, [results, overlay], settings)
 
 
 def encode(file: Path, frames: Sequence[Frame]) -> None:
@@ -83,9 +83,9 @@ def encode(file: Path, frames: Sequence[Frame]) -> None:
         container.mux(stream.encode(None))
 
 
-def model_only(model: Predictor, scene: Scene) -> Summary:
+def model_only(model: Predictor, scene: Scene, settings: TrackerSettings) -> Summary:
     """The same way without a file: over frames that lie in memory, to nowhere."""
-    tracker, meter = Tracker(model, max_objects=len(scene.cues)), Meter()
+    tracker, meter = Tracker(model, len(scene.cues), settings), Meter()
     results = tracker.track(scene.frames, [cue.command for cue in scene.cues])
     for result in islice(results, len(scene.frames) - 1):  # the last two come at once
         meter.record(result, monotonic())
@@ -94,19 +94,23 @@ def model_only(model: Predictor, scene: Scene) -> Summary:
     return meter.summary()
 
 
-def end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
+def end_to_end(
+    model: VideoPredictor, scene: Scene, outputs: Sequence[str], settings: TrackerSettings
+) -> Summary:
     """The way of `keepsight run`, from the scene's file to `outputs`."""
-    return asyncio.run(_end_to_end(model, scene, outputs))
+    return asyncio.run(_end_to_end(model, scene, outputs, settings))
 
 
-async def _end_to_end(model: VideoPredictor, scene: Scene, outputs: Sequence[str]) -> Summary:
+async def _end_to_end(
+    model: VideoPredictor, scene: Scene, outputs: Sequence[str], settings: TrackerSettings
+) -> Summary:
     sinks = tuple(open_sink(url) for url in outputs)
     stream = Stream("bench", open_source(str(scene.file)), sinks, scene.cues)
     async with model_threads() as threads:
 
         async def start() -> TrackerSession:
             await threads.share_cores()
-            return TrackerSession(threads, model, len(scene.cues), TrackerSettings())
+            return TrackerSession(threads, model, len(scene.cues), settings)
 
         report = await run(stream, start, asyncio.Event(), lambda stream, meter: None)
     return report.summary

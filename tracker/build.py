@@ -10,7 +10,7 @@ import torch
 
 from keepsight.model.int8 import quantise
 from keepsight.model.models import MODELS, ModelConfig, build
-from keepsight.model.nano import Nano
+from keepsight.model.nano import PRESENT, Nano
 from keepsight.model.nano_config import NanoConfig
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import Sam2Config
@@ -18,6 +18,7 @@ from keepsight.streams.wording import unknown
 
 from .backend import encode_with
 from .calibration import find_calibration
+from .confidence import probability
 from .config import Engine
 from .engine import TwoAtOnce
 from .settings import TrackerSettings
@@ -65,12 +66,15 @@ def weights_of(engine: Engine) -> Path | None:
 
 
 def suited(settings: TrackerSettings, engine: Engine) -> TrackerSettings:
-    """The settings with what they leave open: the calibration that belongs to the engine's weights, and
-    whether the model needs objects untangled."""
+    """The settings with what they leave open: the calibration that belongs to the engine's weights, and for
+    nano that objects are untangled and from which presence on one is visible."""
     if settings.calibration is None:
         settings = replace(settings, calibration=find_calibration(weights_of(engine)))
+    is_nano = isinstance(configuration(engine.model), NanoConfig)
     if settings.untangle is None:
-        settings = replace(settings, untangle=isinstance(configuration(engine.model), NanoConfig))
+        settings = replace(settings, untangle=is_nano)
+    if settings.visible_presence is None and is_nano:
+        settings = replace(settings, visible_presence=probability(PRESENT))
     return settings
 
 

@@ -36,8 +36,9 @@ class Plan:
     """What the commands of one frame come to.
 
     slots: the objects after them; fresh: the slots whose object begins in this frame; asks: what users
-    showed, by slot; events: the ends of forgotten objects; applied, refusals: what became of each command
-    that does not wait; next_id, pending: as in TrackerState.
+    showed, by slot; redrawn: the slots whose masks the network took for another's; events: the ends of
+    forgotten objects; applied, refusals: what became of each command that does not wait; next_id, pending: as
+    in TrackerState.
     """
 
     slots: tuple[TrackRecord | None, ...]
@@ -45,6 +46,7 @@ class Plan:
     pending: tuple[Prompt | Correct, ...] = ()
     fresh: frozenset[int] = frozenset()
     asks: Mapping[int, Geometry] = field(default_factory=dict)
+    redrawn: frozenset[int] = frozenset()
     events: tuple[Event, ...] = ()
     applied: tuple[Applied, ...] = ()
     refusals: tuple[Refusal, ...] = ()

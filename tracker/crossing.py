@@ -37,8 +37,10 @@ SMALLEST = 20
 """Places that a mask must have for a course."""
 PIECE = 0.15
 """How large a piece is at least, in parts of the smallest object."""
-ALIKE = 0.3, 3.0
-"""How many times as large as its object a piece may be."""
+ALIKE = 0.6, 1.7
+"""How many times as large as its object a piece may be: half of it, cut off by a lamp post, is none."""
+OTHER_COLOURS = 0.7
+"""How unlike the colours of a piece may be, from 0 to 1."""
 FAR = 3.0
 """How far off a course a piece can be, in radii of the object: more makes no difference."""
 COLOURS_WEIGH, SIZE_WEIGHS = 4.0, 0.5
@@ -103,49 +105,61 @@ def untangle(
     """
     touching = contacts(ids, logits > 0)
     known = begun({one: courses[one] for one in ids if one in courses}, touching, time)
-    after, settled = logits.copy(), set[int]()
+    dealt: dict[int, Piece] = {}
+    after = logits.copy()
     for group in groups(known):
-        began = min(since for one in group if (since := known[one].since) is not None)
-        if not 0 <= time - began <= LONGEST_SECONDS or len(group) > MOST:
+        if may_be_told(group, known, time):
+            rows = [ids.index(one) for one in group]
+            pieces = deal(logits[rows], image, time, [known[one] for one in group])
+            dealt |= zip(group, pieces, strict=True) if pieces else ()
+            after[rows] = parted(logits[rows], pieces) if pieces else after[rows]
+        else:
             known = {one: course for one, course in known.items() if one not in group}
-            continue
-        rows = [ids.index(one) for one in group]
-        dealt = deal(logits[rows], image, time, [known[one] for one in group])
-        if dealt is not None:
-            after[rows] = parted(logits[rows], dealt)
-            known |= {one: gone_on(known[one], piece, time) for one, piece in zip(group, dealt, strict=True)}
-            settled |= set(group)
-    for one, mask in zip(ids, after > 0, strict=True):
-        course = known.pop(one, None)
-        if one not in settled and (course is None or course.since is None):
-            course = None if touching[one] else by_itself(course, mask, image, time)
-        if course is not None:
-            known[one] = course
     changed = tuple(row for row in range(len(ids)) if ((after[row] > 0) != (logits[row] > 0)).any())
-    return Untangled(after, changed, known)
+    redrawn = logits.copy()
+    redrawn[list(changed)] = after[list(changed)]
+    following = {
+        one: followed(known.get(one), dealt.get(one), bool(touching[one]), mask, image, time)
+        for one, mask in zip(ids, redrawn > 0, strict=True)
+    }
+    return Untangled(redrawn, changed, {one: course for one, course in following.items() if course})
 
 
 def contacts(ids: Sequence[int], masks: NDArray[np.bool_]) -> dict[int, set[int]]:
-    """Each object's id with those whose masks touch its own; masks (N, h, w)."""
-    grown = [cv2.dilate(mask.view(np.uint8), KERNEL).view(np.bool_) for mask in masks]
+    """Each object's id with those whose masks touch its own; masks (N, h, w). Specks touch nobody."""
+    boxes = [cv2.boundingRect(mask.view(np.uint8)) for mask in masks]
+    large = [row for row, mask in enumerate(masks) if np.count_nonzero(mask) >= SMALLEST]
     touching: dict[int, set[int]] = {one: set() for one in ids}
-    for row, other in combinations(range(len(ids)), 2):
-        if (grown[row] & masks[other]).any():
-            touching[ids[row]].add(ids[other])
-            touching[ids[other]].add(ids[row])
+    for row, other in combinations(large, 2):
+        x0, y0 = (max(boxes[row][axis], boxes[other][axis]) - REACH for axis in (0, 1))
+        x1, y1 = (
+            min(box[axis] + box[axis + 2] for box in (boxes[row], boxes[other])) + REACH for axis in (0, 1)
+        )
+        if x0 < x1 and y0 < y1:
+            near = slice(max(0, y0), y1), slice(max(0, x0), x1)
+            grown = cv2.dilate(masks[row][near].view(np.uint8), KERNEL).view(np.bool_)
+            if (grown & masks[other][near]).any():
+                touching[ids[row]].add(ids[other])
+                touching[ids[other]].add(ids[row])
     return touching
 
 
 def begun(
     courses: Mapping[int, Course], touching: Mapping[int, Iterable[int]], time: float
 ) -> dict[int, Course]:
-    """The courses, with those noted as rivals who touch and whose courses were known before."""
-    steady = {one for one, course in courses.items() if course.is_steady}
+    """The courses, with those noted as rivals who touch and whose courses are known: they were by themselves
+    until just now, or touch already."""
+    steady = {
+        one
+        for one, course in courses.items()
+        if course.is_steady and (course.since is not None or 0 <= time - course.time <= GAP_SECONDS)
+    }
     after = dict(courses)
     for one in steady:
         if rivals := steady.intersection(touching[one]):
             since = time if after[one].since is None else after[one].since
-            after[one] = replace(after[one], since=since, rivals=after[one].rivals | rivals)
+            together = (after[one].rivals | rivals) & after.keys()
+            after[one] = replace(after[one], since=since, rivals=frozenset(together))
     return after
 
 
@@ -153,7 +167,8 @@ def groups(courses: Mapping[int, Course]) -> Iterator[list[int]]:
     """The ids of those who touch, or have touched and did not part since, together."""
     left = [one for one, course in courses.items() if course.since is not None]
     while left:
-        group, new = [], [left[0]]
+        group: list[int] = []
+        new = [left[0]]
         while new:
             one = new.pop()
             if one not in group:
@@ -163,17 +178,33 @@ def groups(courses: Mapping[int, Course]) -> Iterator[list[int]]:
         yield group
 
 
+def may_be_told(group: Sequence[int], courses: Mapping[int, Course], time: float) -> bool:
+    """Whether so few have touched for so short a time that their courses still say who is who."""
+    began = min(since for one in group if (since := courses[one].since) is not None)
+    return 0 <= time - began <= LONGEST_SECONDS and len(group) <= MOST
+
+
+def followed(
+    course: Course | None, piece: Piece | None, touches: bool, mask: Mask, image: Image, time: float
+) -> Course | None:
+    """An object's course from here on: out of the `piece` that it came out as, as it was while it touches
+    those who are known, of its mask (h, w) where it is by itself, and else none."""
+    if course is not None and piece is not None:
+        return gone_on(course, piece, time)
+    if course is not None and course.since is not None:
+        return course
+    return None if touches else by_itself(course, mask, image, time)
+
+
 def deal(logits: Floats, image: Image, time: float, courses: Sequence[Course]) -> list[Piece] | None:
     """Each object's piece of what they cover together; None while there is not one for each."""
     pieces = pieces_of(logits.max(axis=0) > 0, image, PIECE * min(course.area for course in courses))
     if not len(courses) <= len(pieces) <= MOST + 2:
         return None
-
-    def price(dealt: Sequence[Piece]) -> float:
-        return sum(unlike(course, piece, time) for course, piece in zip(courses, dealt, strict=True))
-
-    best = min(permutations(pieces, len(courses)), key=price)
-    return list(best) if price(best) < np.inf else None
+    prices = np.array([[unlike(course, piece, time) for piece in pieces] for course in courses])
+    rows = np.arange(len(courses))
+    best = min(permutations(range(len(pieces)), len(courses)), key=lambda dealt: prices[rows, dealt].sum())
+    return [pieces[number] for number in best] if np.isfinite(prices[rows, best].sum()) else None
 
 
 def pieces_of(covered: Mask, image: Image, least: float) -> list[Piece]:
@@ -197,6 +228,8 @@ def unlike(course: Course, piece: Piece, time: float) -> float:
     radius = float(np.sqrt(course.area / np.pi))
     away = float(np.hypot(piece.centre[0] - x, piece.centre[1] - y)) / radius
     colours = float(np.sqrt(max(0.0, 1 - np.sqrt(course.colours * piece.colours).sum())))
+    if colours > OTHER_COLOURS:
+        return np.inf
     return min(FAR, away) + COLOURS_WEIGH * colours + SIZE_WEIGHS * abs(float(np.log(ratio)))
 
 
@@ -225,7 +258,7 @@ def gone_on(course: Course, piece: Piece, time: float) -> Course:
 def by_itself(course: Course | None, mask: Mask, image: Image, time: float) -> Course | None:
     """The course of an object whose mask (h, w) touches no other's; None where it cannot be seen."""
     area = int(mask.sum())
-    if area < SMALLEST:
+    if area < SMALLEST or (course is not None and course.time == time):
         return course
     colours = colours_in(image, mask)
     if course is None or not 0 < time - course.time <= GAP_SECONDS:

@@ -92,7 +92,7 @@ class OfflineTracker:
 
     Nothing is tracked before it is asked for: `update` tracks what is new, and after corrections only the
     corrected objects, from the last snapshot before the first of these. What this gives is what a run from
-    the beginning would give: on a CPU to the bit.
+    the beginning would give: on a CPU to the bit. So objects are not untangled: each is tracked by itself.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class OfflineTracker:
     ) -> None:
         self.recording = recording
         self._model = model
-        self._settings = replace(settings, forget_lost_after=None)
+        self._settings = replace(settings, forget_lost_after=None, untangle=False)
         self._store = store
         self._prompted: dict[int, dict[int, Geometry]] = {}
         self._labels: dict[int, str] = {}

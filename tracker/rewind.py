@@ -167,7 +167,7 @@ def _again(
     for past in _way(recent, [past for _, past in aimed]):
         asks = [command for command, target in aimed if target.frame.ref == past.frame.ref]
         side, result = step(
-            model, side, past.frame, asks, replace(settings, noise=0.0), _encoded(model, past)
+            model, side, past.frame, asks, replace(settings, noise=0.0, untangle=False), _encoded(model, past)
         )
         found.append((past, _logits(side)))
         applied += result.applied
@@ -327,7 +327,8 @@ def _joined(
         for whole, part in zip(memory, side.memory, strict=True):
             whole[slot] = part[row]
         known = held[slot]
-        held[slot] = replace(known, remembered=record.remembered, label=record.label) if known else record
+        again = replace(known, remembered=record.remembered, label=record.label) if known else record
+        held[slot] = replace(again, course=None)
     return replace(
         state,
         slots=tuple(held),

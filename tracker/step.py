@@ -109,8 +109,9 @@ def step(
         encoded = encode(model, frame, size=size)
     scene = _scene(model, state, plan, encoded, frame.index, settings)
     encoding = ahead + watch.lap()
-    shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in plan.asks], frame, settings)
     propagated, plan = _untangled(scene, plan, propagate(scene, plan.remembered), frame, settings)
+    told = plan.redrawn.union(plan.asks)
+    shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in told], frame, settings)
     attention = watch.lap()
     found = merged(propagated, condition(scene, plan.asks))
     looks = _looks(found, shaken, frame.size, settings)
@@ -168,7 +169,7 @@ def _scene(
         memory=memory,
         index=index,
         input_size=size,
-        visible=logit(settings.visible_presence),
+        visible=logit(settings.visible),
     )
 
 
@@ -212,13 +213,15 @@ def _untangled(
         known = None if slot in plan.asks else done.courses.get(record.object_id)
         slots[slot] = replace(record, course=known)
     found = redrawn(scene, found, done.logits, done.changed) if done.changed else found
-    return found, replace(plan, slots=tuple(slots))
+    changed = frozenset(found.slots[row] for row in done.changed)
+    return found, replace(plan, slots=tuple(slots), redrawn=changed)
 
 
 def _looks(
     found: Found, shaken: Found | None, size: tuple[int, int], settings: TrackerSettings
 ) -> list[Look]:
-    """Every object as numpy and numbers, in the order of `found`. Here an accelerator is waited for."""
+    """Every object as numpy and numbers, in the order of `found`. Here an accelerator is waited for, if not
+    before for untangling."""
     logits, iou, presence, _ = (field.float() for field in found.prediction)
     stable = stability(logits, STABILITY_MARGIN)
     if shaken is not None:
@@ -244,7 +247,7 @@ def _remember(scene: Scene, plan: Plan, found: Found, looks: list[Look], setting
     tracked = [
         row
         for row, (slot, shown, look) in enumerate(zip(found.slots, found.prompted, looks, strict=True))
-        if shown is None and _is_due(plan.slots[slot], look, scene, settings)
+        if shown is None and slot not in plan.redrawn and _is_due(plan.slots[slot], look, scene, settings)
     ]
     worths = [_worth(plan.slots[found.slots[row]], looks[row]) for row in tracked]
     remember_prompted(scene, found)
@@ -259,8 +262,8 @@ def _remember(scene: Scene, plan: Plan, found: Found, looks: list[Look], setting
 
 
 def _is_due(record: TrackRecord | None, look: Look, scene: Scene, settings: TrackerSettings) -> bool:
-    """Whether a tracked frame goes to the ring: the last one is old enough and the mask can be trusted,
-    also because it touches no other."""
+    """Whether a tracked frame goes to the ring: the last one is old enough and the mask can be trusted:
+    it touches nobody from whom it will be told apart."""
     return (
         record is not None
         and (record.course is None or record.course.since is None)

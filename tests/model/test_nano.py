@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from keepsight.model.memory import Memory, empty, rows, write_conditioning, write_recent
-from keepsight.model.nano import BACK, CLEARLY, Nano, draw, returned
+from keepsight.model.nano import CLEARLY, Nano, draw
 from keepsight.model.nano_config import NANO
 from keepsight.model.nano_decoder import Decoded, Evidence
 from keepsight.model.nano_memory import NOTHING_ALIKE, LocalRead
@@ -254,15 +254,6 @@ class Looking(Nano):
         self.asked.append(len(image_of))
         sure = torch.full((len(image_of),), 0.5 + self.lead)
         return Decoded(torch.full_like(masks[0], 3.0), sure, torch.ones_like(sure))
-
-
-def test_who_was_hidden_is_back_at_a_presence_that_hides_who_was_not(model: Nano) -> None:
-    memory = remembered(model, 4)
-    memory.logits[2:] = -5.0
-    found = Decoded(
-        torch.zeros(4, 1, 1), torch.ones(4), torch.tensor([BACK + 0.1, 3.0, BACK + 0.1, BACK - 0.1])
-    )
-    assert returned(found, memory).presence.tolist() == pytest.approx([BACK + 0.1, 3.0, 0.0, BACK - 0.1])
 
 
 def test_what_was_encoded_does_not_change_with_the_room_it_came_in(model: Nano) -> None:

@@ -44,7 +44,6 @@ def played(
     frames: int,
     colours: dict[int, tuple[int, int, int]] = ALIKE,
     flowed_from: int = 10**9,
-    seconds_a_frame: float = 1 / RATE,
 ) -> list[Untangled]:
     """The frames of objects whose masks are right until `flowed_from`, and from then on all the same: what
     any of them covers."""
@@ -56,7 +55,7 @@ def played(
         if index >= flowed_from:
             logits[:] = logits.max(axis=0)
         ids = tuple(places)
-        done.append(untangle(ids, logits, scene(places, colours), index * seconds_a_frame, courses))
+        done.append(untangle(ids, logits, scene(places, colours), index / RATE, courses))
         courses = done[-1].courses
     return done
 
@@ -149,6 +148,57 @@ def test_a_speck_that_falls_off_is_not_taken_for_an_object() -> None:
     logits[:, 2:5, 2:6] = 5.0
     done = untangle((1, 2), logits, scene(places, ALIKE), 15 / RATE, courses)
     assert done.changed == ()
+
+
+def cut(logits: NDArray[np.float32], column: int) -> NDArray[np.float32]:
+    """The logits with a gap, as of a lamp post before all."""
+    logits[:, :, column : column + 5] = -5.0
+    return logits
+
+
+def test_half_an_object_that_a_lamp_post_cuts_off_is_not_another() -> None:
+    courses: dict[int, Course] = {}
+    for index in range(20):
+        places = {1: (30.0, 30.0), 2: (60.0 - min(index, 14), 30.0)}
+        logits = cut(logits_of(places), 31) if index >= 15 else logits_of(places)
+        done = untangle((1, 2), logits, scene(places, {1: RED, 2: BLUE}), index / RATE, courses)
+        courses = done.courses
+        assert done.changed == ()
+
+
+def test_who_is_hidden_behind_another_does_not_come_out_as_a_part_of_it() -> None:
+    courses: dict[int, Course] = {}
+    for index in range(30):
+        places = {1: (30.0 + min(2 * index, 30), 30.0), 2: (60.0, 30.0)}
+        logits = logits_of(places)
+        if index >= 14:
+            logits[1] = -5.0
+        if index >= 18:
+            cut(logits, 58)
+        shown = scene({2: places[2], 1: places[1]}, {1: RED, 2: BLUE})
+        done = untangle((1, 2), logits, shown, index / RATE, courses)
+        courses = done.courses
+        assert done.changed == ()
+
+
+def test_a_sliver_of_who_was_hidden_for_long_begins_nothing() -> None:
+    courses: dict[int, Course] = {}
+    for index in range(200):
+        places = {1: (30.0, 30.0), 2: (60.0, 30.0)}
+        logits = logits_of(places)
+        if index >= 8:
+            logits[1] = -5.0
+        if index >= 100:
+            logits[1, 24:36, 37:41] = 5.0
+        courses = untangle((1, 2), logits, scene(places, ALIKE), index / RATE, courses).courses
+        assert all(course.since is None for course in courses.values())
+
+
+def test_two_frames_of_one_time_change_no_course() -> None:
+    done = played(crossing, 6)[-1]
+    places = crossing(6)
+    after = untangle((1, 2), logits_of(places), scene(places, ALIKE), 5 / RATE, done.courses)
+    assert after.courses == done.courses
 
 
 def test_a_course_begins_anew_where_time_jumps() -> None:

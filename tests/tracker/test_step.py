@@ -11,7 +11,8 @@ from keepsight.model.memory import EMPTY, NO_OBJECT_LOGIT, MemoryLayout
 from keepsight.model.models import MODELS, build
 from keepsight.model.sam2 import Sam2
 from keepsight.model.sam2_config import TEST
-from keepsight.streams.types import Forget, Frame, Prompt, Result
+from keepsight.streams.types import Command, Correct, Forget, Frame, Prompt, Result
+from keepsight.tracker.crossing import Course
 from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
 from keepsight.tracker.step import step
@@ -320,3 +321,37 @@ def test_objects_do_not_disturb_each_other_in_a_real_network(name):
         assert abs(one.iou - other.iou) < 1e-4
     assert state.memory is not None
     assert (state.memory.written[0] != EMPTY).sum() > 1
+
+
+UNTANGLED = TrackerSettings(untangle=True)
+ON_BLUE = Prompt(points=((0.9, 0.1),), labels=(True,))
+
+
+def nearing(index: int) -> Frame:
+    """A red square and a blue one, which come nearer by 8 pixels a frame and touch from frame 6 on."""
+    return a_frame(index, (RED, 0, 0, 24), (BLUE, max(24, 72 - 8 * index), 0, 24))
+
+
+def courses_after(frames: int, commands: dict[int, list[Command]]) -> list[Course | None]:
+    state, _ = follow(ColourPredictor(), [nearing(index) for index in range(frames)], commands, UNTANGLED)
+    return [record.course for record in state.records]
+
+
+def test_courses_are_kept_of_who_is_by_itself_and_wait_where_two_touch() -> None:
+    assert [course and course.since for course in courses_after(5, {0: [ON_RED, ON_BLUE]})] == [None, None]
+    together = courses_after(9, {0: [ON_RED, ON_BLUE]})
+    assert [course and sorted(course.rivals) for course in together] == [[2], [1]]
+
+
+def test_who_is_shown_anew_begins_a_new_course() -> None:
+    again = Correct(object_id=1, points=((0.1, 0.1),), labels=(True,))
+    red, blue = courses_after(9, {0: [ON_RED, ON_BLUE], 8: [again]})
+    assert red is None
+    assert blue is not None
+
+
+def test_while_two_touch_who_will_be_told_apart_nothing_is_remembered_of_them() -> None:
+    frames = [nearing(index) for index in range(10)]
+    for settings, last in ((UNTANGLED, 5), (TrackerSettings(), 9)):
+        state, _ = follow(ColourPredictor(), frames, {0: [ON_RED, ON_BLUE]}, settings)
+        assert [record.remembered for record in state.records] == [last, last]

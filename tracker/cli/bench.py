@@ -63,9 +63,11 @@ def bench_video(chosen: Engine, video: str, objects: list[int], frames: int) -> 
     from tempfile import TemporaryDirectory
 
     from ..bench import draw_scene, measurements
-    from ..build import load_predictor
+    from ..build import load_predictor, suited
+    from ..settings import TrackerSettings
     from .console import out
 
+    settings = suited(TrackerSettings(), chosen)
     network, (height, width) = load_predictor(chosen), read_size(video)
     table = empty_table(
         f"{chosen.model}, {width}×{height}, {frames} frames, objects: way; stages in ms, medians"
@@ -73,7 +75,7 @@ def bench_video(chosen: Engine, video: str, objects: list[int], frames: int) -> 
     for count in objects:
         with TemporaryDirectory() as folder:
             scene = draw_scene(Path(folder), (height, width), count, frames)
-            for way, summary in measurements(network, scene):
+            for way, summary in measurements(network, scene, settings):
                 times = (f"{1e3 * stage.median:.1f}" for stage in (*summary.stages, summary.step))
                 table.add_row(f"{count}: {way}", f"{summary.fps:.1f}", *times)
     out.print(table)

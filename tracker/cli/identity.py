@@ -48,9 +48,7 @@ def score_identities(task: IdentityTask, tracker: Tracker) -> int:
     from ..evaluation.stepping import one_slot_each  # torch, which a mistake need not wait for
 
     track = one_slot_each(tracker)
-    subject = Subject(
-        task.model, track, prompter(task.prompt, track), visible=tracker.settings.visible_presence
-    )
+    subject = Subject(task.model, track, prompter(task.prompt, track), visible=tracker.settings.visible)
     told = report.IdentityReport(task.model, task.prompt)
     worst = WorstScenes(task.files.worst_count if task.files.worst else 0)
     with until_interrupted(len(KINDS) * task.seeds) as run, progress_bar() as show:
