@@ -20,6 +20,9 @@ from .types import Frame, SourceState, SourceStatus
 
 log = structlog.get_logger(__name__)
 
+TRACE_SECONDS = 3600.0
+"""How long the trace of an error that nobody foresaw is not logged again while it is the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
@@ -103,7 +106,9 @@ class Reconnecting:
         self._first_wait = 0.0
         self._failures = 0
         self._dropped = 0
-        self._traced = ""
+        self._is_spent = False
+        self._traced: tuple[object, ...] = ()
+        self._traced_at = 0.0
         self._join = _Join()
 
     def inside(self, around: AbstractAsyncContextManager[object]) -> Self:
@@ -169,6 +174,8 @@ class Reconnecting:
         while True:
             began = self._waiting.clock()
             try:
+                if self._is_spent:
+                    self._renew()
                 await self._connection.enter_async_context(self._source)
             except Exception as error:
                 await self._wait(self._expected(error), self._waiting.clock() - began)
@@ -192,8 +199,13 @@ class Reconnecting:
         delay = self._backoff.delay(self._failures, self._waiting.chance(), spent, denied=denied)
         await self._waiting.sleep(delay)
         self._failures += 1
+        self._is_spent = True
+
+    def _renew(self) -> None:
+        """Another source in place of one that failed. This can fail, too: a file that it needs is away."""
+        source = self._make_source()
         self._dropped += self._source.dropped
-        self._source = self._make_source()
+        self._source, self._is_spent = source, False
 
     async def _next_frame(self) -> Frame:
         coming = asyncio.ensure_future(anext(self._frames))
@@ -213,14 +225,15 @@ class Reconnecting:
 
     def _expected(self, error: Exception) -> SourceError:
         """The error, where it is one of a source. What nobody foresaw is no reason to end the other streams
-        either: it becomes one, and its trace is logged, once as long as it goes on."""
+        either: it becomes one, and its trace is logged once an hour for the same kind from the same place."""
         if isinstance(error, SourceError):
             return error
         said = " ".join(redact(f"{type(error).__name__}: {error}").split())
-        if said != self._traced:
+        now, place = self._waiting.clock(), _place(error)
+        if place != self._traced or now - self._traced_at > TRACE_SECONDS:
             trace = redact("".join(traceback.format_exception(error)))
             log.error("unforeseen error of a source", url=self.url, reason=said, trace=trace)
-        self._traced = said
+            self._traced, self._traced_at = place, now
         return SourceError(said)
 
     def _cause(self, error: SourceError) -> str:
@@ -237,6 +250,12 @@ class Reconnecting:
             log.warning(f"source {state}", url=self.url, reason=reason)
         if self._on_status is not None:
             self._on_status(status)
+
+
+def _place(error: Exception) -> tuple[object, ...]:
+    """What kind of error it is, and the line it comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return (type(error), *((frame.filename, frame.lineno) for frame in frames[-1:]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 import pytest
@@ -18,24 +18,32 @@ from tests.logs import Log
 
 
 class Line:
-    """A camera's line: one source after the other, what was slept between them, and what was reported."""
+    """A camera's line: one source after the other, or why there is none, what was slept between them, and
+    what was reported."""
 
-    def __init__(self, sources: Iterable[FakeSource]) -> None:
+    def __init__(self, sources: Iterable[FakeSource | Exception]) -> None:
         self.sources = list(sources)
         self.waiting = iter(self.sources)
         self.slept: list[float] = []
+        self.now = 0.0
         self.statuses: list[SourceStatus] = []
         self.news = asyncio.Event()
 
     def open(self, stall_seconds: float = 60.0, after: float = 0.0) -> Reconnecting:
         return reconnecting(
-            lambda: next(self.waiting),
+            self.make,
             on_status=self.hear,
             backoff=Backoff(shortest=1.0, longest=5.0, jitter=0.5),
             stall_seconds=stall_seconds,
-            waiting=Waiting(self.sleep, clock=lambda: 0.0, chance=lambda: 0.0),
+            waiting=Waiting(self.sleep, clock=lambda: self.now, chance=lambda: 0.0),
             after=after,
         )
+
+    def make(self) -> FakeSource:
+        one = next(self.waiting)
+        if isinstance(one, Exception):
+            raise one
+        return one
 
     def hear(self, status: SourceStatus) -> None:
         self.statuses.append(status)
@@ -179,6 +187,42 @@ async def test_an_error_that_nobody_foresaw_is_retried_and_its_trace_logged_once
     (told,) = [entry for entry in log.entries if entry["level"] == "error"]
     assert "Traceback" in told["trace"]
     assert "fakes.py" in told["trace"]
+
+
+async def test_a_source_that_cannot_even_be_made_is_waited_for() -> None:
+    gone, odd = SourceError("fake://source: ca=mine.pem: no such file"), ZeroDivisionError("by 0")
+    line = Line([camera(), gone, odd, camera(5.0)])
+    frames = await read(line.open(), 4)
+    assert frames[-1].epoch == 1
+    assert line.slept == [1.0, 2.0, 4.0]
+    assert [reason for _, reason, _ in line.states[1:-1]] == [
+        "the stream ended",
+        "ca=mine.pem: no such file",
+        "ZeroDivisionError: by 0",
+    ]
+
+
+def failing_at(places: str) -> Iterator[Exception]:
+    """Errors of one kind from one of two places each, `a` or `b`, whose text is never the same."""
+    for number, place in enumerate(places):
+        try:
+            if place == "a":
+                raise ZeroDivisionError(number)
+            raise ZeroDivisionError(number)
+        except ZeroDivisionError as error:
+            yield error
+
+
+async def test_a_trace_is_logged_again_for_another_place_and_after_an_hour_but_not_for_another_text(
+    log: Log,
+) -> None:
+    line = Line([camera(), *failing_at("aab"), camera(5.0), *failing_at("b"), camera(9.0)])
+    async with asyncio.timeout(10), line.open() as source:
+        for _ in range(6):
+            await anext(source)
+        line.now = 4000.0
+        await anext(source)
+    assert [entry["reason"][-1] for entry in log.entries if entry["level"] == "error"] == ["0", "2", "0"]
 
 
 async def test_a_source_that_cannot_be_closed_is_left_and_opened_again() -> None:
