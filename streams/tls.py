@@ -16,11 +16,16 @@ _CA = re.compile(r"(?<=[?&])ca=([^&#]*)&?")
 
 def checking_with(url: str) -> tuple[str, dict[str, str]]:
     """An `rtsps://` or `https://` URL without its `ca=FILE`, and what FFmpeg is then told: to check the
-    server's certificate against that PEM file. Any other URL as it is. Raises ValueError where the file is
-    not there."""
-    found = _CA.search(url) if url.startswith(("rtsps://", "https://")) else None
+    server's certificate against that PEM file. A URL without one is changed in nothing but its scheme, which
+    FFmpeg knows only in lower case. Raises ValueError where the file is not there, and for other schemes,
+    where nothing would be checked."""
+    scheme, mark, place = url.partition("://")
+    url = f"{scheme.lower()}{mark}{place}"
+    found = _CA.search(url)
     if found is None:
         return url, {}
+    if not url.startswith(("rtsps://", "https://")):
+        raise ValueError("ca= is for rtsps:// and https:// alone: nothing else would be checked")
     file = unquote(found[1])
     if not Path(file).is_file():
         raise ValueError(f"ca={file}: no such file")

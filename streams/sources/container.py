@@ -36,6 +36,10 @@ FILE: Clock = "file"
 BROKEN_READS = 20
 """So many reads of a file may fail in a row before it counts as ended."""
 
+PLAY_LISTS = ("hls", "dash")
+"""FFmpeg's formats whose pictures are fetched from other URLs, each in a connection of its own."""
+UNCHECKED = "a play list takes no ca=: FFmpeg would not check who gives out the segments"
+
 KEY_FRAME_SECONDS = 30.0
 """So long a live stream may send what nothing is seen of before its first key frame."""
 
@@ -90,7 +94,9 @@ class ContainerSource(ThreadedSource):
             frames = self._frames(container, stream)
             first = next(frames, None)
             if first is None:
-                raise self._undecodable("no picture in it can be decoded")
+                if self.broken:
+                    self._blame_hardware()
+                raise SourceError(f"{self.url}: no picture in it can be decoded")
             frames = itertools.chain([first], frames)
             yield _info(stream), paced(frames, stopping) if self._access.pace else frames
 
@@ -119,6 +125,8 @@ class ContainerSource(ThreadedSource):
         if not container.streams.video:
             kinds = ", ".join(sorted({stream.type for stream in container.streams}))
             raise SourceError(f"{self.url}: no video in it" + (f", only {kinds}" if kinds else ""))
+        if container.format.name in PLAY_LISTS and "ca_file" in self._access.options:
+            raise SourceError(f"{self.url}: {UNCHECKED}")
         stream = container.streams.video[0]
         # None where FFmpeg has no decoder (the stubs do not know); which codec it is PyAV does not tell
         if cast(object, stream.codec_context) is None:
@@ -206,13 +214,14 @@ class ContainerSource(ThreadedSource):
             if pictures:
                 blindness.ends(self._access.timeout_seconds)
             elif self.live and blindness.lasts(time.monotonic()):
-                raise self._undecodable("what comes cannot be decoded")
+                self._blame_hardware()
+                raise SourceError(f"{self.url}: what comes cannot be decoded")
 
-    def _undecodable(self, reason: str) -> SourceError:
-        if self._hardware is not None and decoder(self._hardware) is not None:
+    def _blame_hardware(self) -> None:
+        """Packets came, and no picture. A file has no next time."""
+        if self.live and self._hardware is not None and decoder(self._hardware) is not None:
             self.hardware_failed = True
             log.warning("hardware decodes nothing of it: next time in software", url=self.url)
-        return SourceError(f"{self.url}: {reason}")
 
     def _packets(
         self, container: InputContainer, stream: VideoStream

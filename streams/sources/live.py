@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from ..base import SourceError, redact
 from ..tls import checking_with
-from .container import Access, ContainerSource
+from .container import UNCHECKED, Access, ContainerSource
 
 RECORDING = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ts", ".webm"}
 """A URL that ends like this is a recording, which waits and ends; any other is live."""
@@ -43,7 +43,7 @@ def http(url: str, timeout_seconds: float) -> ContainerSource:
     ending = PurePosixPath(urlsplit(url).path).suffix.lower()
     live, playlist = ending not in RECORDING, ending == ".m3u8"
     if playlist and checks:
-        raise SourceError(f"{redact(url)}: takes no ca=: FFmpeg would not check who gives out the segments")
+        raise SourceError(f"{redact(url)}: {UNCHECKED}")
     options = {"timeout": str(int(timeout_seconds * 1e6)), **checks}
     if live and not playlist:
         options["use_wallclock_as_timestamps"] = "1"
@@ -61,6 +61,7 @@ def _checking(url: str) -> tuple[str, dict[str, str]]:
 
 def rtmp(url: str, timeout_seconds: float) -> ContainerSource:
     """A stream of an RTMP server. FLV may promise sound that never comes, so it is not waited for long."""
+    url, _ = _checking(url)
     options = {"rtmp_live": "live", "analyzeduration": "1000000", "probesize": "500000"}
     return ContainerSource(url, live=True, access=Access("flv", options, timeout_seconds))
 

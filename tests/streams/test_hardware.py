@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 
-from keepsight.streams.base import HARDWARE
+from keepsight.streams.base import HARDWARE, SourceError
 from keepsight.streams.sources import container, hardware, open_source
 from keepsight.streams.types import Image
 from tests.logs import Log
@@ -68,3 +68,35 @@ async def test_hardware_that_fails_once_it_is_open_is_left_out_at_the_next_openi
     assert asked[:3] == ["cuda", None, None]
     (said,) = [entry for entry in log.entries if "hardware" in entry["event"]]
     assert said["level"] == "warning"
+
+
+async def test_hardware_is_not_blamed_for_a_camera_that_closes_before_its_first_packet(
+    make_clip: Callable[..., Path], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, really, asked = make_clip(frames=5), av.open, []
+
+    def opened(address: str, *, hwaccel: object, **how: object) -> object:
+        asked.append(hwaccel)
+        stream = really(str(clip), metadata_errors=how["metadata_errors"])
+        if len(asked) == 1:
+            list(stream.demux())
+        return stream
+
+    monkeypatch.setattr(container, "decoder", lambda wanted: wanted)
+    monkeypatch.setattr(av, "open", opened)
+    async with asyncio.timeout(20), open_source("rtsp://camera/main", hwaccel="cuda") as source:
+        await anext(source)
+    assert asked[:2] == ["cuda", "cuda"]
+    assert not [entry for entry in log.entries if "hardware" in entry["event"]]
+
+
+async def test_of_a_file_that_cannot_be_decoded_nothing_is_promised(
+    make_clip: Callable[..., Path], log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip, really = make_clip(frames=5), av.open
+    overwrite_packets(clip, slice(None))
+    monkeypatch.setattr(container, "decoder", lambda wanted: wanted)
+    monkeypatch.setattr(av, "open", lambda address, hwaccel, **how: really(address))
+    with pytest.raises(SourceError, match="no picture in it can be decoded"):
+        await images(clip, "cuda")
+    assert not [entry for entry in log.entries if "hardware" in entry["event"]]

@@ -9,13 +9,14 @@ import socket
 import ssl
 import sys
 from asyncio.subprocess import PIPE
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from ssl import SSLCertVerificationError, create_default_context
 
 import pytest
-from aiohttp import ClientConnectorCertificateError, ClientSession
+from aiohttp import ClientConnectorCertificateError, ClientSession, web
+from aiohttp.test_utils import TestServer
 
 from keepsight.streams.base import SinkError, SourceError
 from keepsight.streams.encoder import SharedEncoder
@@ -23,6 +24,7 @@ from keepsight.streams.rtsp import server as rtsp
 from keepsight.streams.sinks import open_sink
 from keepsight.streams.sources import open_source
 from keepsight.streams.tls import checking_with
+from keepsight.streams.types import SourceStatus
 from tests.logs import Log
 from tests.peers.certificates import Certificate, make_certificate
 
@@ -55,7 +57,7 @@ async def test_ffprobe_and_our_own_source_play_over_tls(
     assert frame.size == (120, 160)
 
 
-@pytest.mark.parametrize("way", ["rtsps source", "https source", "rtsps sink"])
+@pytest.mark.parametrize("way", ["rtsps source", "RTSPS source", "https source", "rtsps sink"])
 async def test_a_server_is_checked_against_the_certificate_in_the_url(
     way: str, certificate: Certificate, need_program: NeedProgram, tmp_path: Path
 ) -> None:
@@ -63,6 +65,19 @@ async def test_a_server_is_checked_against_the_certificate_in_the_url(
     other = await make_certificate(need_program("openssl"), tmp_path / "other")
     shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     shown.load_cert_chain(certificate.certificate, certificate.key)
+    scheme, _, kind = way.partition(" ")
+    for file, is_trusted in ((certificate.certificate, True), (other.certificate, False), (None, True)):
+        async with asyncio.timeout(20), greeting(shown) as (port, trusted):
+            url = f"{scheme}://127.0.0.1:{port}/door?user=me&" + (f"ca={file}&x=1" if file else "x=1")
+            opened = asyncio.create_task(opening(url) if kind == "source" else pushing(url))
+            assert await trusted.get() == is_trusted
+            opened.cancel()
+            await asyncio.gather(opened, return_exceptions=True)
+
+
+@asynccontextmanager
+async def greeting(shown: ssl.SSLContext) -> AsyncIterator[tuple[int, asyncio.Queue[bool]]]:
+    """A port, and whether each who comes there trusts what is shown: those ask for something then."""
     trusted: asyncio.Queue[bool] = asyncio.Queue()
 
     async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -74,26 +89,12 @@ async def test_a_server_is_checked_against_the_certificate_in_the_url(
         trusted.put_nowait(asked != b"")
         writer.transport.abort()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    at = f"127.0.0.1:{server.sockets[0].getsockname()[1]}/door?user=me&"
-    scheme, _, kind = way.partition(" ")
-    async with asyncio.timeout(60), server:
-        for file, is_trusted in (
-            (certificate.certificate, True),
-            (other.certificate, False),
-            (None, True),
-        ):
-            url = f"{scheme}://{at}" + (f"ca={file}&x=1" if file else "x=1")
-            opened = asyncio.create_task(opening(url) if kind == "source" else pushing(url))
-            assert await trusted.get() == is_trusted
-            opened.cancel()
-            await asyncio.gather(opened, return_exceptions=True)
-            while not trusted.empty():
-                trusted.get_nowait()
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1], trusted
 
 
-async def opening(url: str) -> None:
-    async with open_source(url):
+async def opening(url: str, on_status: Callable[[SourceStatus], None] | None = None) -> None:
+    async with open_source(url, on_status=on_status):
         pass
 
 
@@ -109,13 +110,66 @@ def test_the_certificate_to_check_with_is_taken_off_the_url(tmp_path: Path) -> N
     ca = f"ca={str(file).replace(' ', '%20')}"
     assert checking_with(f"rtsps://me:a%20b@cam/x?{ca}") == ("rtsps://me:a%20b@cam/x", told)
     assert checking_with(f"https://cam/x?a=%2F&{ca}&b") == ("https://cam/x?a=%2F&b", told)
-    assert checking_with(f"rtsp://cam/x?{ca}") == (f"rtsp://cam/x?{ca}", {})
+    assert checking_with(f"RTSPs://Cam/x?{ca}") == ("rtsps://Cam/x", told)
+    assert checking_with("rtsp://cam/x?a=1") == ("rtsp://cam/x?a=1", {})
     assert checking_with("rtsps://cam/x?cab=1") == ("rtsps://cam/x?cab=1", {})
     for make, error in ((open_source, SourceError), (open_sink, SinkError)):
         with pytest.raises(error, match=r"rtsps://me:\*\*\*@cam/x\?ca=gone.pem: ca=gone.pem: no such file"):
             make("rtsps://me:hush@cam/x?ca=gone.pem")
+        for scheme in ("rtsp", "rtmps"):
+            with pytest.raises(error, match="ca= is for rtsps:// and https:// alone"):
+                make(f"{scheme}://cam/live/x?{ca}")
+    with pytest.raises(SourceError, match="ca= is for rtsps:// and https:// alone"):
+        open_source(f"http://cam/x?{ca}")
     with pytest.raises(SourceError, match="takes no ca="):
         open_source(f"https://cam/x.m3u8?{ca}")
+
+
+async def test_a_play_list_by_another_name_is_not_played_where_it_was_to_be_checked(
+    certificate: Certificate, make_clip: Callable[..., Path]
+) -> None:
+    """FFmpeg would fetch the segments from anybody."""
+    segment = make_clip("clip.ts", frames=30)
+    listed = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.2,\nclip.ts\n#EXT-X-ENDLIST\n"
+    application, kind = web.Application(), "application/vnd.apple.mpegurl"
+
+    async def play_list(request: web.Request) -> web.Response:
+        return web.Response(text=listed, content_type=kind)
+
+    application.router.add_get("/live", play_list)
+    application.router.add_static("/", segment.parent)
+    shown = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    shown.load_cert_chain(certificate.certificate, certificate.key)
+    server, statuses = TestServer(application, scheme="https"), []
+    await server.start_server(ssl=shown)
+    async with asyncio.timeout(30), server:
+        url = str(server.make_url("/live"))
+        opened = asyncio.create_task(
+            opening(f"{url}?ca={certificate.certificate}", on_status=statuses.append)
+        )
+        await eventually(lambda: bool(statuses))
+        opened.cancel()
+        await asyncio.gather(opened, return_exceptions=True)
+        async with open_source(url) as source:  # who does not ask for the check gets pictures
+            await anext(aiter(source))
+    assert "a play list takes no ca=" in statuses[0].reason
+
+
+async def test_a_file_to_check_with_that_goes_away_is_waited_for(
+    certificate: Certificate, unused_tcp_port: int
+) -> None:
+    statuses: list[SourceStatus] = []
+    url = f"rtsps://127.0.0.1:{unused_tcp_port}/door?ca={certificate.certificate}"
+    opened = asyncio.create_task(opening(url, on_status=statuses.append))
+    async with asyncio.timeout(20):
+        await eventually(lambda: bool(statuses))
+        certificate.certificate.unlink()
+        await eventually(lambda: statuses[-1].reason.endswith("no such file"))
+        certificate.certificate.touch()
+        await eventually(lambda: not statuses[-1].reason.endswith("no such file"))
+    assert not opened.done()
+    opened.cancel()
+    await asyncio.gather(opened, return_exceptions=True)
 
 
 async def test_what_is_asked_for_over_tls_is_not_sent_in_the_open(
