@@ -7,6 +7,8 @@ import time
 from .listening import Listening
 from .web.access import Rate
 
+TOO_MANY = "too many wrong passwords: wait 12 seconds"
+
 
 class Guesses:
     """Counts wrong passwords, of each address and of all together."""

@@ -153,6 +153,7 @@ class _Player:
         self._session = ""
         self._transport: Transport | None = None
         self._camera = ""
+        self._let_in: Listening | None = None
         self._playing: asyncio.Task[None] | None = None
         writer.transport.set_write_buffer_limits(high=_MOST_BUFFERED)
         connection: socket.socket = writer.get_extra_info("socket")
@@ -196,13 +197,21 @@ class _Player:
             await self._say(200, request, {"Public": _METHODS})
         elif camera is None:
             await self._say(404, request)
-        elif status := self._server.guesses.objection(
-            camera[0], self._host, request.headers.get("authorization")
-        ):
+        elif status := self._objection(camera[0], request):
             asked = {"WWW-Authenticate": 'Basic realm="keepsight"'} if status == 401 else {}
             await self._say(status, request, asked)
         else:
             await self._answer_for(name, camera[1], request)
+
+    def _objection(self, at: Listening, request: Request) -> int | None:
+        """Why a request is not let in, a status; None where it is. Of who was let in no more is asked in this
+        connection, whoever guesses meanwhile from the same address."""
+        if at is self._let_in:
+            return None
+        status = self._server.guesses.objection(at, self._host, request.headers.get("authorization"))
+        if status is None:
+            self._let_in = at
+        return status
 
     async def _answer_for(self, name: str, encoder: SharedEncoder, request: Request) -> None:
         match request.method:

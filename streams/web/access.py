@@ -80,7 +80,10 @@ def is_from_here(host: str, origin: str | None, site: str | None) -> bool:
     """
     if site is not None and site not in ("same-origin", "none"):
         return False
-    return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
 
 
 class Rate:

@@ -13,7 +13,7 @@ from aiohttp import web
 from aiortc import RTCSessionDescription
 
 from ..base import SourceError
-from ..guesses import Guesses
+from ..guesses import TOO_MANY, Guesses
 from ..listening import Listening, is_loopback
 from ..web.access import host_name, is_from_here
 from . import peer
@@ -166,9 +166,7 @@ class WhipServer:
             case 401:
                 raise web.HTTPUnauthorized(headers={"WWW-Authenticate": "Bearer", **_cors(seat)})
             case 429:
-                raise web.HTTPTooManyRequests(
-                    text="too many wrong passwords: wait a minute\n", headers=_cors(seat)
-                )
+                raise web.HTTPTooManyRequests(text=f"{TOO_MANY}\n", headers=_cors(seat))
         return seat
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from base64 import b64encode
 
 import pytest
 from aiohttp import ClientSession
@@ -66,12 +67,36 @@ async def test_passwords_are_not_guessed_fast_over_rtsp(unused_tcp_port: int) ->
     assert answers == [b"401"] * 5 + [b"429"]
 
 
+async def test_a_player_who_was_let_in_plays_on_whoever_guesses_from_the_same_address(
+    unused_tcp_port: int,
+) -> None:
+    at = f"127.0.0.1:{unused_tcp_port}/door"
+    right, wrong = (b64encode(said).decode() for said in (b"me:right", b"me:wrong"))
+
+    async def asks(said: str, connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+        reader, writer = connection
+        writer.write(
+            f"GET_PARAMETER rtsp://{at} RTSP/1.0\r\nCSeq: 1\r\nAuthorization: Basic {said}\r\n\r\n".encode()
+        )
+        return (await reader.readuntil(b"\r\n\r\n")).split(b" ")[1]
+
+    async with asyncio.timeout(20), open_sink(f"rtsp-server://me:right@{at}"):
+        player, stranger = [await asyncio.open_connection("127.0.0.1", unused_tcp_port) for _ in range(2)]
+        assert await asks(right, player) == b"200"
+        assert [await asks(wrong, stranger) for _ in range(6)] == [b"401"] * 5 + [b"429"]
+        assert await asks(right, player) == b"200"
+        assert await asks(right, stranger) == b"429"
+        for _, writer in (player, stranger):
+            writer.close()
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({"Host": "evil.example:8081"}, 403),  # DNS rebinding: a name of theirs for our address
         ({"Host": "evil.example:8081", "Origin": "http://evil.example:8081"}, 403),
         ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "http://[x"}, 403),
         ({"Sec-Fetch-Site": "cross-site"}, 403),
         ({}, 406),  # let in, and then it is no offer
     ],

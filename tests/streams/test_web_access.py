@@ -115,6 +115,7 @@ def test_a_guard_with_a_password_admits_that_or_a_session_of_its_own() -> None:
         (None, "cross-site", False),
         (None, "same-site", False),
         ("null", None, False),
+        ("http://[x", None, False),
         (None, "none", True),
     ],
 )
