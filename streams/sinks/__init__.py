@@ -70,7 +70,6 @@ def open_sink(
     listing the sinks there are, where the URL names none of them.
     """
     scheme, _, rest = url.partition(":")
-    ending = Path(url).suffix.lower()
     if scheme in LOCAL_SCHEMES and rest.startswith("//"):
         raise SinkError(f"{scheme}://: is on this machine: write {scheme}:PATH")
     if scheme in SCHEMES:
@@ -82,13 +81,25 @@ def open_sink(
         return LiveVideoSink(url, shared, LIVE[scheme](url, shared))
     if scheme == _CLIPS and rest:
         return ClipsSink(parse_clips(url), encoder or SharedEncoder(camera or "camera"))
-    if scheme in _FOLDERS and rest:
-        return WriterSink(url, _FOLDERS[scheme](Path(rest)))
-    if scheme in _TABLES and ending == _TABLES[scheme][0]:
-        return WriterSink(url, _TABLES[scheme][1](Path(rest)))
-    if "://" not in url and ending in _FILES:
-        return WriterSink(url, _FILES[ending](Path(url)))
+    if writer := _writer(url):
+        return WriterSink(url, writer)
     raise SinkError(f"{redact(url)}: no such output; there are {', '.join(KNOWN_SINKS)}")
+
+
+def _writer(url: str) -> Writer | None:
+    """What writes the file or folder that `url` names; None where it names none."""
+    scheme, _, rest = url.partition(":")
+    ending = Path(url).suffix.lower()
+    if scheme in _FOLDERS and rest:
+        return _FOLDERS[scheme](Path(rest))
+    if scheme in _TABLES and rest:
+        wanted, table = _TABLES[scheme]
+        if ending != wanted:
+            raise SinkError(f"{redact(url)}: is written as {wanted}: write {scheme}:FILE{wanted}")
+        return table(Path(rest))
+    if "://" not in url and ending in _FILES:
+        return _FILES[ending](Path(url))
+    return None
 
 
 def _page(url: str, encoder: SharedEncoder, servers: dict[WebTarget, WebServer]) -> Sink:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -35,12 +37,18 @@ class CocoDocument:
         self._picture = 0
 
     def open(self) -> None:
+        """Raises OSError where the file cannot be written, and leaves nothing behind then."""
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(self._path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as exits:
-            self._annotations = exits.enter_context(beside(self._path).open("wb"))
+        part = beside(self._path)
+        with ExitStack() as failing, ExitStack() as exits:
+            self._annotations = exits.enter_context(part.open("wb"))
+            failing.callback(part.unlink, missing_ok=True)
             self._pictures = exits.enter_context(TemporaryFile(dir=self._path.parent))
             self._annotations.write(b'{"annotations":[')
             self._exits = exits.pop_all()
+            failing.pop_all()
 
     def add_picture(self, fields: Mapping[str, object]) -> None:
         """The picture that the annotations after it are of."""

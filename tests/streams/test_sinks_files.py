@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import struct
 import threading
@@ -16,7 +17,7 @@ import pytest
 
 from keepsight.streams import rle
 from keepsight.streams.base import Sink, SinkError
-from keepsight.streams.sinks import KNOWN_SINKS, open_sink
+from keepsight.streams.sinks import KNOWN_SINKS, coco, open_sink
 from keepsight.streams.sinks.writer import WriterSink
 from keepsight.streams.types import Result
 from tests.logs import Log
@@ -47,12 +48,47 @@ async def write_all(url: str, results: list[Result]) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["out.avi", "gopher://host/x.mp4", "out", "", "masks:", "mp4", "coco:out.txt", "mot:"]
+    "url", ["out.avi", "gopher://host/x.mp4", "out", "", "masks:", "mp4", "coco:", "mot:"]
 )
 def test_a_sink_that_does_not_exist_is_answered_with_those_that_do(url: str) -> None:
     with pytest.raises(SinkError) as refused:
         open_sink(url)
     assert all(known in str(refused.value) for known in KNOWN_SINKS)
+
+
+@pytest.mark.parametrize(
+    ("url", "right"),
+    [
+        ("coco:out.txt", "coco:FILE.json"),
+        ("coco:out.jsonl", "coco:FILE.json"),
+        ("mot:out.mp4", "mot:FILE.txt"),
+        ("mot:out", "mot:FILE.txt"),
+    ],
+)
+def test_a_table_with_another_ending_is_refused_with_the_right_one(url: str, right: str) -> None:
+    with pytest.raises(SinkError, match=f"{url}: .* write {right}$"):
+        open_sink(url)
+
+
+@pytest.mark.parametrize("url", ["out.mp4", "out.jsonl", "coco:out.json", "mot:out.txt"])
+async def test_a_folder_where_a_file_is_to_be_is_refused_at_once(tmp_path: Path, url: str) -> None:
+    (tmp_path / url.rpartition(":")[2]).mkdir()
+    with pytest.raises(SinkError, match="cannot be written: Is a directory") as refused:
+        await open_sink(at(tmp_path, url)).__aenter__()
+    assert "\n" not in str(refused.value)
+    assert files_in(tmp_path) == []
+
+
+async def test_a_coco_file_that_cannot_be_begun_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(dir: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(coco, "TemporaryFile", full)
+    with pytest.raises(SinkError, match="No space left"):
+        await open_sink(f"coco:{tmp_path}/out.json").__aenter__()
+    assert files_in(tmp_path) == []
 
 
 @pytest.mark.parametrize("url", URLS)
@@ -238,11 +274,11 @@ async def test_an_output_that_hangs_does_not_hold_a_cancelled_run() -> None:
 
 
 async def test_a_coco_file_of_a_video_names_frames_and_tracks(tmp_path: Path) -> None:
-    coco = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
+    peer = pytest.importorskip("pycocotools.coco", reason="pycocotools is not installed")
     hidden = track(3, np.zeros((48, 64), np.bool_), state="occluded")
     made = [result(4), replace(result(5), tracks=(*result(5).tracks, hidden))]
     await write_all(f"coco:{tmp_path}/out.json", made)
-    read = coco.COCO(str(tmp_path / "out.json"))
+    read = peer.COCO(str(tmp_path / "out.json"))
     assert [picture["file_name"] for picture in read.dataset["images"]] == ["00004.jpg", "00005.jpg"]
     assert [(one["image_id"], one["track_id"]) for one in read.dataset["annotations"]] == [
         (1, 1),
