@@ -80,7 +80,11 @@ def parse_cover(text: str) -> Cover:
         raise ValueError(unknown(style, "privacy style", STYLES))
     labels, ids = _values(words, "label="), _values(words, "id=")
     others = [word for word in words if not word.startswith(("label=", "id="))]
-    if others not in ([], [REST]) or "" in labels or not all(re.fullmatch(r"[0-9]{1,9}", one) for one in ids):
+    if (
+        others not in ([], [REST])
+        or "" in labels
+        or not all(re.fullmatch(r"[1-9][0-9]{0,15}", one) for one in ids)
+    ):
         raise ValueError(f"{text!r} is not STYLE, STYLE rest, or either with label=NAME or id=NUMBER")
     if style == "remove" and others:
         raise ValueError(f"{text!r}: a removed rest would be made of the objects: take solid, or blur")

@@ -186,6 +186,10 @@ def test_overlays_pages_and_thumbnails_show_nothing_of_what_is_removed() -> None
     assert 1 in draw(replace(result, removed=frozenset()), {}, "none").outlines
 
 
+def test_ids_may_be_as_large_as_those_of_a_long_run() -> None:
+    assert parse_cover("blur id=1234567890123456").ids == (1234567890123456,)
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
@@ -199,6 +203,9 @@ def test_overlays_pages_and_thumbnails_show_nothing_of_what_is_removed() -> None
         ("blur label=", "is not STYLE, STYLE rest"),
         ("blur id=", "id=NUMBER"),
         ("blur id=three", "id=NUMBER"),
+        ("blur id=0", "id=NUMBER"),
+        ("blur id=07", "id=NUMBER"),
+        ("blur id=12345678901234567", "id=NUMBER"),
         ("remove rest", "take solid, or blur"),
     ],
 )
