@@ -100,16 +100,29 @@ async def test_a_stream_is_read_and_followed_when_it_returns(
 
 
 @asynccontextmanager
-async def heard_longer_than_seen(url: str, *, seen: float) -> AsyncIterator[None]:
-    """MPEG-TS whose video ends after `seen` seconds, while its sound goes on."""
-    video = ("-re", "-f", "lavfi", "-i", f"testsrc2=size=64x48:rate=25:duration={seen}")
+async def heard_and_seen(url: str) -> AsyncIterator[Callable[[], None]]:
+    """MPEG-TS of video and sound; what is given ends the video, while its sound goes on."""
+    video = ("-f", "rawvideo", "-pixel_format", "gray", "-video_size", "64x48", "-framerate", "25")
     sound = ("-re", "-f", "lavfi", "-i", "sine", "-c:a", "aac", "-c:v", "libx264", "-tune", "zerolatency")
-    quiet = asyncio.subprocess.DEVNULL
-    command = ("ffmpeg", "-v", "error", *video, *sound, "-g", "5", *TS, url)
-    process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stderr=quiet)
+    command = ("ffmpeg", "-v", "error", "-re", *video, "-i", "-", *sound, "-pix_fmt", "yuv420p", "-g", "5")
+    pipe, quiet = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, *TS, url, stdin=pipe, stderr=quiet)
+    pictures = process.stdin
+    assert pictures is not None
+
+    async def film() -> None:
+        try:
+            while True:
+                pictures.write(bytes(64 * 48))
+                await pictures.drain()  # it is read at its rate
+        finally:
+            pictures.close()
+
+    filming = asyncio.create_task(film())
     try:
-        yield
+        yield filming.cancel
     finally:
+        filming.cancel()
         process.kill()
         await process.wait()
 
@@ -121,8 +134,10 @@ async def test_a_camera_that_is_heard_but_no_longer_seen_is_opened_again(
     url = f"udp://127.0.0.1:{unused_tcp_port}"
     statuses: list[SourceStatus] = []
     source = open_source(url, timeout_seconds=3.0, on_status=statuses.append)
-    async with asyncio.timeout(60), heard_longer_than_seen(url, seen=6):
+    async with asyncio.timeout(60), heard_and_seen(url) as end_video:
         reading = asyncio.create_task(read_for_ever(source))
+        await eventually(lambda: any(status.state == "online" for status in statuses))
+        end_video()
         await eventually(lambda: any(status.reason == "no video in time" for status in statuses))
         reading.cancel()
         await asyncio.wait({reading})

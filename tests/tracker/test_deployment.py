@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -67,72 +67,36 @@ async def test_a_camera_that_is_away_is_offline_in_its_status_over_mqtt(tmp_path
     assert "hush" not in said.text
 
 
-class Doorbell:
-    """A port where each of `count` cameras is opened and none answers before all were; `asked`: when each
-    was first opened, in order."""
-
-    def __init__(self, count: int) -> None:
-        self.asked: dict[str, float] = {}
-        self._count = count
-        self._everyone = asyncio.Event()
-
-    async def __aenter__(self) -> Doorbell:
-        self._server = await asyncio.start_server(self._note, "127.0.0.1", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-
-    async def everyone(self) -> None:
-        await self._everyone.wait()
-
-    def deployment(self) -> Deployment:
-        port = self._server.sockets[0].getsockname()[1]
-        cameras = {
-            f"c{k}": {
-                "prompt": "box=0,0,1,1",
-                "source": f"rtsp://127.0.0.1:{port}/c{k}",
-                "output": f"{k}.jsonl",
-            }
-            for k in range(self._count)
-        }
-        return Deployment.model_validate({"streams": cameras})
-
-    async def _note(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        _, _, name = (await reader.readline()).decode().split(" ")[1].rpartition("/")
-        self.asked.setdefault(name, time.monotonic())
-        if len(self.asked) == self._count:
-            self._everyone.set()
-        await self._everyone.wait()
-        writer.close()
+def cameras(count: int) -> Deployment:
+    """Cameras that nobody answers for."""
+    streams = {
+        f"c{k}": {"prompt": "box=0,0,1,1", "source": f"rtsp://127.0.0.1:9/c{k}", "output": f"{k}.jsonl"}
+        for k in range(count)
+    }
+    return Deployment.model_validate({"streams": streams})
 
 
-async def test_many_cameras_are_opened_one_after_the_other() -> None:
-    async with asyncio.timeout(10), Doorbell(4) as bell:
-        streams = prepare(bell.deployment())
-        opening = [asyncio.ensure_future(stream.source.__aenter__()) for stream in streams]
-        await bell.everyone()
-        for one in opening:
-            one.cancel()
-        await asyncio.wait(opening)
-    assert list(bell.asked) == ["c0", "c1", "c2", "c3"]
-    assert bell.asked["c3"] - bell.asked["c0"] > 0.25
+def first_waits(streams: Iterable[Stream]) -> list[float]:
+    """Seconds that each waits before its source is opened: `test_the_first_opening_waits_for_its_turn`."""
+    return [stream.source._first_wait for stream in streams]
+
+
+def test_many_cameras_are_opened_one_after_the_other() -> None:
+    assert first_waits(prepare(cameras(4))) == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
 async def test_many_cameras_that_are_added_at_once_are_opened_one_after_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with asyncio.timeout(20), Doorbell(4) as bell, asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         stop, start = asyncio.Event(), lambda stream, room: never()
-        wanted = bell.deployment()
+        wanted = cameras(4)
         fleet = Fleet(wanted.model_copy(update={"streams": {}}), {}, start, Unwatched(), tasks)
         await fleet.apply(wanted)
-        await bell.everyone()
         stop.set()
         await fleet.until_over(stop)
-    assert list(bell.asked) == ["c0", "c1", "c2", "c3"]
-    assert bell.asked["c3"] - bell.asked["c0"] > 0.25
+    assert first_waits(fleet.streams.values()) == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
 class Unwatched:
