@@ -102,6 +102,28 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def host_name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_from_here(host: str, origin: str | None, site: str | None) -> bool:
+    """Whether a request comes from our own page or from no page at all, as browsers tell.
+
+    `origin`: the Origin header (RFC 6454), of which scheme and port may differ behind a proxy that ends
+    TLS only in the scheme; `site`: Sec-Fetch-Site (W3C Fetch Metadata).
+    """
+    if site is not None and site not in ("same-origin", "none"):
+        return False
+    try:
+        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
+
+
 def _decoded(value: str) -> str:
     try:
         return base64.b64decode(value.strip(), validate=True).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""Who is let in: a password or a session, from our own page, and not too often."""
+"""Who is let in: a password or a session, and not too many at once."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import hashlib
 import hmac
 import secrets
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
-from ..listening import is_loopback
+from ..listening import host_name, is_loopback
 
 SESSION_SECONDS = 30 * 24 * 3600
-MOST_ADDRESSES = 1024
-"""Whose rate is known one by one; whoever was silent longest is forgotten."""
 
 
 class Guard:
@@ -62,61 +59,6 @@ class Guard:
 
 def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode(errors="replace")).digest()
-
-
-def host_name(host: str) -> str:
-    """The name in a Host header, without the port."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
-
-
-def is_from_here(host: str, origin: str | None, site: str | None) -> bool:
-    """Whether a request comes from our own page or from no page at all, as browsers tell.
-
-    `origin`: the Origin header (RFC 6454), of which scheme and port may differ behind a proxy that ends
-    TLS only in the scheme; `site`: Sec-Fetch-Site (W3C Fetch Metadata).
-    """
-    if site is not None and site not in ("same-origin", "none"):
-        return False
-    try:
-        return origin is None or urlsplit(origin).netloc.lower() == host.lower()
-    except ValueError:
-        return False
-
-
-class Rate:
-    """So many requests at once and so many a second after that, for each address and for all together."""
-
-    def __init__(self, burst: int, per_second: float, of_all: int = 8) -> None:
-        self._burst = burst
-        self._per_second = per_second
-        self._of_all = of_all
-        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
-
-    def allows(self, address: str, now: float) -> bool:
-        """Whether one more is allowed; if so it is counted. All addresses together may do `of_all` times
-        what one may."""
-        if not self.has_room(address, now):
-            return False
-        self._set(address, self._level(address, now, 1) - 1, now)
-        self._set("", self._level("", now, self._of_all) - 1, now)
-        return True
-
-    def has_room(self, address: str, now: float) -> bool:
-        """Whether one more would be allowed."""
-        return min(self._level(address, now, 1), self._level("", now, self._of_all)) >= 1
-
-    def _level(self, address: str, now: float, times: int) -> float:
-        level, at = self._buckets.get(address, (float(self._burst * times), now))
-        return min(self._burst * times, level + (now - at) * self._per_second * times)
-
-    def _set(self, address: str, level: float, now: float) -> None:
-        self._buckets[address] = level, now
-        self._buckets.move_to_end(address)
-        if len(self._buckets) > MOST_ADDRESSES:
-            self._buckets.popitem(last=False)
 
 
 class Places:

@@ -10,7 +10,9 @@ from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ConfigDict
 
 from ..bodies import read_body
-from .access import SESSION_SECONDS, Guard, Places, Rate, is_from_here
+from ..guesses import TOO_MANY, Guesses, Rate
+from ..listening import is_from_here
+from .access import SESSION_SECONDS, Guard, Places
 
 COOKIE = "keepsight"
 MOST_REQUESTS = 256
@@ -50,7 +52,7 @@ class Door:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._guesses = Rate(burst=5, per_second=1 / 12)
+        self._guesses = Guesses()
         self._calls = Rate(burst=40, per_second=10)
         self._logins = Places(MOST_LOGINS_EACH, MOST_LOGINS)
         self._open = 0
@@ -94,13 +96,13 @@ class Door:
         host = request.headers.get("Host", "")
         authorization = request.headers.get("Authorization", "")
         if authorization and not self._may_guess(request):
-            return 429, "too many wrong passwords: wait a minute"
+            return 429, TOO_MANY
         if self._guard.admits(host, request.cookies.get(COOKIE, ""), authorization):
             return None
         if not self._guard.has_password:
             return 403, "without a password this page is only for this machine: http://localhost"
         if authorization:
-            self._guesses.allows(_address(request), time.monotonic())
+            self._guesses.was_wrong(_address(request))
         return 401, "the password is missing or wrong"
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -111,7 +113,7 @@ class Door:
 
     async def _log_in(self, request: web.Request) -> web.Response:
         if not self._may_guess(request):
-            return _refused(429, "too many wrong passwords: wait a minute")
+            return _refused(429, TOO_MANY)
         try:
             async with asyncio.timeout(LOGIN_SECONDS):
                 body = await read_body(request.content, MOST_PASSWORD)
@@ -121,14 +123,14 @@ class Door:
         except ValueError:
             return _refused(422, 'say {"password": "…"}')
         if not self._may_guess(request):  # others may have guessed while this one was on its way
-            return _refused(429, "too many wrong passwords: wait a minute")
+            return _refused(429, TOO_MANY)
         if not self._guard.knows(said.password):
-            self._guesses.allows(_address(request), time.monotonic())
+            self._guesses.was_wrong(_address(request))
             return _refused(401, "the password is wrong")
         return self._let_in(request)
 
     def _may_guess(self, request: web.Request) -> bool:
-        return self._guesses.has_room(_address(request), time.monotonic())
+        return self._guesses.may_guess(_address(request))
 
     def _let_in(self, request: web.Request) -> web.Response:
         response = web.json_response({})

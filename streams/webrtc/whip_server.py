@@ -14,8 +14,7 @@ from aiortc import RTCSessionDescription
 
 from ..base import SourceError
 from ..guesses import TOO_MANY, Guesses
-from ..listening import Listening, is_loopback
-from ..web.access import host_name, is_from_here
+from ..listening import Listening, host_name, is_from_here, is_loopback
 from . import peer
 from .incoming import Incoming
 from .offers import read_offer

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from keepsight.streams.base import SinkError
+from keepsight.streams.guesses import MOST_ADDRESSES, Rate
+from keepsight.streams.listening import is_from_here
 from keepsight.streams.sinks import open_sink
-from keepsight.streams.web.access import MOST_ADDRESSES, SESSION_SECONDS, Guard, Rate, is_from_here
+from keepsight.streams.web.access import SESSION_SECONDS, Guard
 from keepsight.streams.web.target import PASSWORD_VARIABLE, parse_target
 
 
