@@ -80,7 +80,9 @@ class StatsMessage(Published, Message):
     resident_bytes: int
     """What the process holds in memory now; 0 where the system does not tell."""
     source_frames_per_second: float = 0.0
-    """Frames a second that the source gave in the last minute, those that nobody had time for included."""
+    """Frames a second that the source gave over the last minute of results, those that nobody had time for
+    included; 0 while it is late or away. While the camera is switched off no results come, so it is as before
+    for up to a minute and then 0."""
 
 
 class ObjectMessage(Published, Message):

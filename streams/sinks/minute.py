@@ -20,8 +20,8 @@ STAGES = tuple(field.name for field in fields(Timings) if field.name != "total")
 
 
 class SourceRate:
-    """How many frames a second a source has given in the last minute, those that nobody had time for
-    included: told from the first and the last that became results."""
+    """How many frames a second a source has given over the last minute of results, those that nobody had
+    time for included: told from the first and the last that became results."""
 
     def __init__(self) -> None:
         self._frames: deque[tuple[int, float]] = deque(maxlen=MOST_FRAMES)
@@ -45,7 +45,6 @@ class Minute:
         self._camera = camera
         self._began: float | None = None
         self._frames = 0
-        self._source = SourceRate()
         self._timings: deque[Timings] = deque(maxlen=MOST_FRAMES)
         self._published: deque[float] = deque(maxlen=MOST_FRAMES)
 
@@ -53,7 +52,6 @@ class Minute:
         """A `closing` frame was counted before."""
         if not result.closing:
             self._frames += 1
-            self._source.count(result.frame)
             self._timings.append(result.timings)
 
     def publish(self, result: Result, now: float) -> None:
@@ -66,8 +64,8 @@ class Minute:
             self._began = now
         return self._began + STATS_SECONDS
 
-    def stats(self, now: float, dropped: int, waiting: int, events_dropped: int) -> Stats:
-        """The figures so far; counting begins anew."""
+    def stats(self, now: float, dropped: int, waiting: int, events_dropped: int, source: float) -> Stats:
+        """The figures so far; counting begins anew. `source`: frames a second that come from there."""
         seconds = now - (now if self._began is None else self._began)
         latency = {stage: _quantiles([getattr(one, stage) for one in self._timings]) for stage in STAGES}
         latency["step"] = _quantiles([one.total for one in self._timings])
@@ -81,7 +79,7 @@ class Minute:
             waiting,
             events_dropped,
             resident_bytes(),
-            self._source.rate(now),
+            source,
         )
         self._began, self._frames = now, 0
         self._timings.clear()

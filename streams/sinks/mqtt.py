@@ -250,6 +250,7 @@ class MqttSink:
             self._publisher.put_off = self._connector.put_off
             try:
                 await self._listener.subscribe(client)  # before we are online: who hears that may command
+                self._publisher.said_stopped = False
                 await say_available(client, self._target, "online")
                 log.info("mqtt broker connected", url=self.url)
                 self._away = False

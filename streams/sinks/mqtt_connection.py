@@ -25,9 +25,11 @@ MOST_PACKET_BYTES = 2**24
 """A larger message the broker shall not even send to us."""
 MOST_ON_THEIR_WAY = 1000
 """Messages whose topics are remembered until the broker has answered."""
-FOR_NOW = (0x80, 0x83, 0x91, 0x97)
-"""Refusals that are not about the message: unspecified error, implementation specific error, packet
-identifier in use, quota exceeded (MQTT 5.0, section 3.4.2.1)."""
+UNEXPLAINED = (0x80, 0x83)
+"""Refusals for a reason that is not told: unspecified error, implementation specific error."""
+FOR_NOW = (*UNEXPLAINED, 0x91, 0x97)
+"""Refusals that need not be about the message: these, packet identifier in use, quota exceeded (MQTT 5.0,
+section 3.4.2.1)."""
 UNKNOWN_VERSION = ("Unsupported protocol version", "Protocol error", "Malformed packet")
 """How a broker may answer to who speaks a version it does not know (MQTT 5.0, section 3.2.2.2)."""
 
@@ -40,8 +42,9 @@ class Connector:
         self.tls: ssl.SSLContext | None = None
         self.most_packet_bytes: int | None = None
         """What the broker takes, of the connection made last; None where it did not say."""
-        self.put_off: set[str] = set()
-        """Events, as they were sent over that connection, that the broker did not take for now."""
+        self.put_off: dict[str, int] = {}
+        """Events, as they were sent over that connection, that the broker did not take for now, and with
+        which reason code."""
         self._target = target
         self._inbox = inbox
         self._took_mqtt5 = False
@@ -176,9 +179,9 @@ def tls_context(target: MqttTarget) -> ssl.SSLContext:
     return context
 
 
-def watch_refusals(client: aiomqtt.Client, target: MqttTarget) -> set[str]:
+def watch_refusals(client: aiomqtt.Client, target: MqttTarget) -> dict[str, int]:
     """Warn, once a topic and connection, of what the broker does not let us publish. Given back is what it
-    did not take for now of the events: it fills as the broker answers.
+    did not take for now of the events, and with which reason code: it fills as the broker answers.
 
     Over MQTT 5 a broker may tell so in its acknowledgement (section 3.4.2.1), which aiomqtt does not hand on.
     Messages of QoS 0 have none: what is refused of them cannot be known.
@@ -187,7 +190,7 @@ def watch_refusals(client: aiomqtt.Client, target: MqttTarget) -> set[str]:
     publish, on_publish = paho.publish, paho.on_publish
     sent: dict[int, tuple[str, str]] = {}
     said: set[str] = set()
-    put_off: set[str] = set()
+    put_off: dict[str, int] = {}
 
     def note(topic: str, payload: str, *args: Any, **kwargs: Any) -> Any:
         info = publish(topic, payload, *args, **kwargs)
@@ -199,7 +202,7 @@ def watch_refusals(client: aiomqtt.Client, target: MqttTarget) -> set[str]:
         topic, payload = sent.pop(mid, ("", ""))
         if code.is_failure and topic:
             if topic == target.camera_topic("events") and code.value in FOR_NOW:
-                put_off.add(payload)
+                put_off[payload] = code.value
             if topic not in said and len(said) < MOST_ON_THEIR_WAY:
                 said.add(topic)
                 log.warning(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import aiomqtt
 import structlog
@@ -30,8 +31,20 @@ INCOMING = 128
 OTHERS = 2 * MOST_STRAYS
 """And messages of other kinds, which are read at once; past it they are dropped."""
 _LEAST_FAILURE = 0x80
-_OTHER_BYTES = 2**16
-"""What is kept of each of these; none that is read is longer."""
+INFOS = 32
+"""Descriptions of our node that may wait to be read."""
+_INFO_BYTES = 2**20
+"""What is kept of each of these: one of thousands of cameras is shorter."""
+_OTHER_BYTES = 64
+"""What is kept of each other message: of none more is read."""
+
+
+@dataclass(slots=True)
+class Room:
+    """For so many messages more, of each of which so many bytes are kept."""
+
+    free: int
+    kept_bytes: int
 
 
 class Inbox(asyncio.Queue[aiomqtt.Message]):
@@ -39,34 +52,42 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
     beside them has its own room: what is said of our node is heard in a flood of commands, too.
 
     Of a message that is too long to be read only so much is kept that it can be told. `camera`: what the
-    topics of the camera begin with.
+    topics of the camera begin with; `info`: the topic that our node is described in.
     """
 
-    def __init__(self, camera: str, commands: int = INCOMING, others: int = OTHERS) -> None:
+    def __init__(self, camera: str, info: str, commands: int = INCOMING, others: int = OTHERS) -> None:
         super().__init__()
         self.dropped = 0
         self._camera = camera
-        self._room = {True: commands, False: others}
+        self._info = info
+        self._commands = Room(commands, MAX_BYTES + 1)
+        self._infos = Room(INFOS, _INFO_BYTES)
+        self._others = Room(others, _OTHER_BYTES)
 
     def put_nowait(self, message: aiomqtt.Message) -> None:
-        command = self._is_command(message)
-        if self._room[command]:
-            self._room[command] -= 1
-            message.payload = message.payload[: MAX_BYTES + 1 if command else _OTHER_BYTES]
+        room = self._room_for(message)
+        if room.free:
+            room.free -= 1
+            message.payload = message.payload[: room.kept_bytes]
             super().put_nowait(message)
-        else:
-            self.dropped += command
+        elif room is self._commands:
+            self.dropped += 1
 
     def get_nowait(self) -> aiomqtt.Message:
         message = super().get_nowait()
-        self._room[self._is_command(message)] += 1
+        self._room_for(message).free += 1
         return message
+
+    def _room_for(self, message: aiomqtt.Message) -> Room:
+        if self._is_command(message):
+            return self._commands
+        return self._infos if message.topic.value == self._info else self._others
 
     def _is_command(self, message: aiomqtt.Message) -> bool:
         """Whether somebody asks for something; what is retained asks for nothing."""
         topic = message.topic.value
         name = topic.removeprefix(self._camera)
-        return not message.retain and name != topic and name.startswith("cmd/") | name.endswith("/set")
+        return not message.retain and name != topic and (name.startswith("cmd/") or name.endswith("/set"))
 
     def take_dropped(self) -> int:
         """How many were dropped since this was last asked."""
@@ -86,7 +107,7 @@ class Listener:
         worker: Worker,
         news: asyncio.Event,
     ) -> None:
-        self.inbox = Inbox(target.camera_topic(""))
+        self.inbox = Inbox(target.camera_topic(""), target.info_topic)
         self.off: set[Switch] = set()
         self._target = target
         self._requests = requests

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import time
 from collections.abc import Set
 
@@ -28,23 +27,20 @@ from .home_assistant import discovery, discovery_topic
 from .minute import Minute
 from .mqtt_connection import packet_bytes
 from .mqtt_target import MqttTarget
-from .outbox import NumberedEvent, Outbox, Pace, Tally
+from .outbox import Outbox, Pace, Tally
 from .requests import Answer, Requests
 from .retained import MOST_STRAYS, Retained
+from .sending import AT_ONCE, Sending
 
 log = structlog.get_logger(__name__)
 
 EVENT_EXPIRY_SECONDS = 24 * 3600
 """How long a broker keeps an event for a subscriber that is away."""
 ANSWER_EXPIRY_SECONDS = 60
-PUT_OFF_SECONDS = 5.0
-"""Until an event that the broker did not take for now is sent again."""
 MASKS_BYTES = 512 * 1024
 """A larger masks message is not sent, as none is that is larger than what the broker takes."""
 _MOST_SAID = 100
 """Topics of which it is said that a message was too large for them."""
-_AT_ONCE = 10
-"""So many messages are on their way together; mosquitto takes up to 20."""
 
 
 class Publisher:
@@ -54,7 +50,7 @@ class Publisher:
     what the node is; `said_stopped`: whether the broker has heard that we have stopped; `most_packet_bytes`:
     what the broker takes, None where it did not say. A message that is larger is left out, and that is said
     once a topic: the broker would hang up on us at each try. `put_off` fills with the events that it did not
-    take for now: they are sent again after a while. `off`: what is switched off.
+    take for now, and why: they are sent again after a while. `off`: what is switched off.
     """
 
     def __init__(
@@ -72,7 +68,7 @@ class Publisher:
         self.ending = ""
         self.said_stopped = False
         self.most_packet_bytes: int | None = None
-        self.put_off: set[str] = set()
+        self.put_off: dict[str, int] = {}
         self.off: Set[Switch] = frozenset()
         self._target = target
         self._outbox = outbox
@@ -81,12 +77,12 @@ class Publisher:
         self._worker = worker
         self._news = news
         self._pace = Pace(target.frames_per_second)
-        self._events_due = 0.0
+        self._sending = Sending(outbox, target.url)
         self._said_large: set[str] = set()
 
     async def publish(self, client: aiomqtt.Client) -> None:
         """Sends what there is as it comes; returns once `ending` is set and nothing waits."""
-        self._events_due = 0.0
+        self._sending.due = 0.0
         await self.introduce(client)
         await self._send_status(client)
         while True:
@@ -101,7 +97,11 @@ class Publisher:
             self.tally.pause("enabled" in self.off)
             if self.tally.is_due(time.monotonic()):
                 await self._send_status(client)
-            if self._next_events(1) or self._requests.unanswered or self._retained.waiting:
+            if (
+                self._sending.next_events(time.monotonic())
+                or self._requests.unanswered
+                or self._retained.waiting
+            ):
                 continue
             if self.ending and not self._outbox.has_result and not self._outbox.waiting:
                 return
@@ -132,8 +132,8 @@ class Publisher:
     async def _wait_for_news(self) -> None:
         """Until there is something to send: news, a frame whose turn has come, or the next status."""
         until = min(self.tally.next_due, self.minute.next_due(time.monotonic()))
-        if self._outbox.waiting and self._events_due > time.monotonic():
-            until = min(until, self._events_due)
+        if self._outbox.waiting and self._sending.due > time.monotonic():
+            until = min(until, self._sending.due)
         if self._outbox.has_result:
             until = min(until, self._pace.next_due)
         try:
@@ -143,7 +143,7 @@ class Publisher:
             return
 
     async def _send_answers(self, client: aiomqtt.Client) -> None:
-        for answer in self._requests.next_answers(_AT_ONCE):
+        for answer in self._requests.next_answers(AT_ONCE):
             await self._send_answer(client, answer)
 
     async def _send_answer(self, client: aiomqtt.Client, answer: Answer) -> None:
@@ -167,26 +167,19 @@ class Publisher:
         """
         events = {
             stamped(event.message, time.time()).model_dump_json(): event
-            for event in self._next_events(_AT_ONCE)
+            for event in self._sending.next_events(time.monotonic())
         }
         async with asyncio.TaskGroup() as sending:
             for payload in events:
                 sending.create_task(self._send_event(client, payload))
-        for payload in itertools.takewhile(lambda payload: payload not in self.put_off, events):
-            self._outbox.sent(events[payload])
-        if self.put_off:
-            self._events_due = time.monotonic() + PUT_OFF_SECONDS
-            self.put_off.clear()
-
-    def _next_events(self, limit: int) -> list[NumberedEvent]:
-        """The oldest events whose turn has come."""
-        return self._outbox.next_events(limit) if time.monotonic() >= self._events_due else []
+        self._sending.settle(events, self.put_off, time.monotonic())
+        self.put_off.clear()
 
     async def _send_event(self, client: aiomqtt.Client, payload: str) -> None:
         topic, properties = self._target.camera_topic("events"), _expiry(EVENT_EXPIRY_SECONDS)
         await self._publish(client, topic, payload, qos=1, properties=properties)
 
-    async def _send_retained(self, client: aiomqtt.Client, limit: int = _AT_ONCE) -> None:
+    async def _send_retained(self, client: aiomqtt.Client, limit: int = AT_ONCE) -> None:
         """As with events not all of them at once."""
         async with asyncio.TaskGroup() as sending:
             for _ in range(limit):
@@ -201,7 +194,8 @@ class Publisher:
         now = time.monotonic()
         if now < self.minute.next_due(now):
             return
-        stats = self.minute.stats(now, self.tally.dropped, self._outbox.waiting, self._outbox.dropped)
+        tally, outbox = self.tally, self._outbox
+        stats = self.minute.stats(now, tally.dropped, outbox.waiting, outbox.dropped, tally.source_rate(now))
         payload = stats_message(stats, time.time()).model_dump_json()
         await self._publish(client, self._target.stats_topic, payload)
 

@@ -182,6 +182,11 @@ class Tally:
         """Frames that were decoded and not let go by, but whose result did not come here."""
         return self._last_place - self._first_place + 1 - self._frames if self._frames else 0
 
+    def source_rate(self, now: float) -> float:
+        """Frames a second that come from the source; none do from a live one that is late or away."""
+        online = self._source is None or self._source.state == "online"
+        return self._source_rate.rate(now) if online else 0.0
+
     def pause(self, paused: bool) -> None:
         """Whether the camera is switched off."""
         if paused != self._paused:
@@ -209,5 +214,5 @@ class Tally:
             source=self._source.state if self._source else None,
             reconnects=self._reconnects.count(now),
             stalls=self._stalls.count(now),
-            source_frames_per_second=self._source_rate.rate(now),
+            source_frames_per_second=self.source_rate(now),
         )

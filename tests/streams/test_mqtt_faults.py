@@ -9,8 +9,9 @@ from pathlib import Path
 import aiomqtt
 import pytest
 
+from keepsight.streams.node_messages import CameraInfo, NodeInfo, info_message, process_of
 from keepsight.streams.retry import Backoff
-from keepsight.streams.sinks import mqtt_publisher, mqtt_target
+from keepsight.streams.sinks import mqtt, mqtt_connection, mqtt_target, sending
 from keepsight.streams.sinks.mqtt import MqttSink
 from keepsight.streams.sinks.mqtt_listener import Inbox
 from keepsight.streams.sinks.mqtt_target import MOST_LEVELS, parse_target, publishable
@@ -26,6 +27,7 @@ from .test_mqtt_node import kept, publish, tracking
 pytestmark = needs_mosquitto
 CAMERA = "keepsight/n/cam/c"
 AVAILABILITY = "keepsight/n/availability"
+INFO = "keepsight/n/info"
 TOO_DEEP = "/".join(["a"] * 300)
 """mosquitto hangs up on who publishes there; as a response topic it hands it on."""
 OBJECTS = tuple(range(1, 31))
@@ -96,6 +98,30 @@ async def test_a_broker_that_did_not_hear_our_goodbye_says_offline(tmp_path: Pat
         assert (await kept(broker.port, AVAILABILITY))[AVAILABILITY] == "offline"
 
 
+async def test_a_goodbye_that_was_heard_in_part_does_not_leave_us_online(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt_connection, "ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(mqtt, "FLUSH_SECONDS", 1.0)
+    monkeypatch.setattr(mqtt, "GOODBYE_SECONDS", 1.3)  # time to connect again, and not for another goodbye
+    strict = StrictBroker()
+    async with (
+        Mosquitto(tmp_path) as broker,
+        Gate(broker.port, strict.spoiler) as gate,
+        Subscriber(broker.port, "keepsight/n/#") as subscriber,
+    ):
+        async with mqtt_sink(gate.port) as sink:
+            await subscriber.until("/availability", "online")
+            strict.codes[PUBACK] = QUOTA_EXCEEDED
+            await sink.write(result(0, events=("new",)))
+            await subscriber.until("/status", "running")
+            await asyncio.sleep(0.1)  # so that nothing is on its way any more
+            strict.swallowed = 1  # the status that we say goodbye with
+        await subscriber.until("/availability", "stopped")
+        await subscriber.until("/availability", "online")
+        await subscriber.until("/availability", "offline")
+
+
 async def flood(port: int, topic: str, lines: int) -> None:
     flooding = await asyncio.create_subprocess_exec(
         *("mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-l", "-t", topic),
@@ -125,7 +151,7 @@ def message(topic: str, retained: bool = False) -> aiomqtt.Message:
 
 
 async def test_an_inbox_counts_commands_that_do_not_fit_and_has_room_for_the_rest() -> None:
-    inbox = Inbox(f"{CAMERA}/", commands=2, others=2)
+    inbox = Inbox(f"{CAMERA}/", INFO, commands=2, others=2)
     for name in ("cmd/reset", "enabled/set", "cmd/forget", "auto/set"):
         inbox.put_nowait(message(f"{CAMERA}/{name}"))
     inbox.put_nowait(message(AVAILABILITY))
@@ -139,6 +165,14 @@ async def test_an_inbox_counts_commands_that_do_not_fit_and_has_room_for_the_res
     assert inbox.take_dropped() == 2
     inbox.put_nowait(message(f"{CAMERA}/cmd/reset"))
     assert (inbox.qsize(), inbox.take_dropped()) == (1, 0), "there is room again"
+
+
+async def test_the_description_of_a_node_of_many_cameras_is_read_whole() -> None:
+    cameras = tuple(CameraInfo(f"camera-{number}", zones=("yard", "gate")) for number in range(2000))
+    info = info_message(NodeInfo("nano", cameras), (), "other", 0.0).model_dump_json().encode()
+    inbox = Inbox(f"{CAMERA}/", INFO)
+    inbox.put_nowait(aiomqtt.Message(INFO, info, 1, False, 1, None))
+    assert process_of((await inbox.get()).payload) == "other"
 
 
 async def test_objects_that_a_run_has_left_are_cleared_and_are_no_commands(tmp_path: Path) -> None:
@@ -192,10 +226,11 @@ NOT_AUTHORIZED, QUOTA_EXCEEDED = 0x87, 0x97
 
 class StrictBroker:
     """A broker's answers on their way: from those whose kind is in `codes`, all acknowledgements but that of
-    a subscription's first topic are of this code."""
+    a subscription's first topic are of this code. So many PUBACKs that come next are `swallowed`."""
 
     def __init__(self) -> None:
         self.codes: dict[int, int] = {}
+        self.swallowed = 0
 
     def spoiler(self) -> Spoil:
         return self._spoil
@@ -210,6 +245,9 @@ class StrictBroker:
 
     def _spoil_packet(self, packet: bytes, body: bytes) -> bytes:
         kind = packet[0]
+        if kind == PUBACK and self.swallowed:
+            self.swallowed -= 1
+            return b""
         if kind not in self.codes:
             return packet
         spared = 4 if kind == SUBACK else 2  # packet id; and no properties, the first code
@@ -230,7 +268,7 @@ def framed(said: bytes) -> tuple[int, int]:
 async def test_an_event_that_the_broker_does_not_take_for_now_is_sent_again(
     tmp_path: Path, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(mqtt_publisher, "PUT_OFF_SECONDS", 0.1)
+    monkeypatch.setattr(sending, "PUT_OFF_SECONDS", 0.1)
     strict = StrictBroker()
     async with (
         Mosquitto(tmp_path) as broker,
@@ -321,11 +359,17 @@ async def test_commands_that_an_access_list_keeps_from_us_are_missed_and_all_els
 
 
 async def test_two_processes_that_have_one_name_are_told_of_it(tmp_path: Path, log: Log) -> None:
-    async with Mosquitto(tmp_path) as broker, Subscriber(broker.port, "keepsight/n/info") as subscriber:
+    async with (
+        Mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "keepsight/n/info") as subscriber,
+        Asker(broker.port, CAMERA) as asker,
+    ):
         async with mqtt_sink(broker.port, process="one"):
             await subscriber.next()
             async with mqtt_sink(broker.port, more="&camera=d", process="one"):
                 await subscriber.next()
+                await asker.turn("unknown", "ON")
+                await asker.until("/ack")  # what was said before is read by then
                 assert not log.warnings, "cameras of one process share its name"
             async with mqtt_sink(broker.port, more="&camera=d", process="other"):
                 await log.warned()

@@ -94,6 +94,16 @@ def test_a_status_tells_the_rate_in_beside_the_rate_out() -> None:
     assert tally.status(200.0, "").source_frames_per_second == 0
 
 
+def test_no_frames_come_from_a_source_that_is_late_or_away() -> None:
+    tally = Tally()
+    for index in range(50):
+        tally.count(result(index))
+    for state, rate in (("online", 25), ("stalled", 0), ("offline", 0), ("online", 25)):
+        tally.hear(SourceStatus(state, "", 0), 2.0)
+        assert tally.status(2.0, "").source_frames_per_second == pytest.approx(rate)
+        assert tally.source_rate(2.0) == pytest.approx(rate)
+
+
 def test_a_camera_that_is_switched_off_is_paused_until_it_is_on_again_or_stopped() -> None:
     tally = Tally()
     tally.count(result(0))
