@@ -155,6 +155,16 @@ class Switched(Protocol):
         ...
 
 
+@runtime_checkable
+class PauseListener(Protocol):
+    """A sink that also tells whether its camera is switched off."""
+
+    def hear_of_pause(self, paused: bool) -> None:
+        """Called on the event loop after a switch of the stream was turned, through whichever of its sinks.
+        Never waits."""
+        ...
+
+
 _AFTER_USER = re.compile(r"[/@:\s\[]")
 _STREAM_KEY = re.compile(r"(?i)(rtmps?://[^/\s,'\"]*/[^\s?#,'\"]*/)[^/\s?#,'\"]+")
 _PARAMETER = re.compile(r"([?&;#])([^=&;#?\s]*)=[^&;#\s]*")

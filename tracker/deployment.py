@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from keepsight.streams.base import (
     Commander,
     Page,
+    PauseListener,
     Sink,
     SinkError,
     SourceError,
@@ -102,6 +103,7 @@ def prepare_stream(
     sinks = tuple(open_sink(url, camera=name, encoder=encoder, servers=servers) for url in stream.output)
     refuse_page_twice(name, sinks)
     offer_clips(sinks)
+    share_switches(sinks)
     hear = partial(tell, sinks)
     source = open_source(
         stream.source,
@@ -171,6 +173,20 @@ def tell(sinks: Iterable[Sink], status: SourceStatus) -> None:
     for sink in sinks:
         if isinstance(sink, SourceListener):
             sink.hear_of_source(status)
+
+
+def share_switches(sinks: Sequence[Sink]) -> None:
+    """Whoever listens hears that the camera is switched off, through whichever sink."""
+
+    def tell_all() -> None:
+        paused = not are_on(sinks, "enabled")
+        for sink in sinks:
+            if isinstance(sink, PauseListener):
+                sink.hear_of_pause(paused)
+
+    for sink in sinks:
+        if isinstance(sink, MqttSink):
+            sink.when_turned(tell_all)
 
 
 def read_cues(stream: config.Stream) -> tuple[Cue, ...]:

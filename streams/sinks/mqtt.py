@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from types import TracebackType
@@ -67,7 +67,7 @@ class MqttSink:
             target, self._outbox, self._requests, self._retained, self._worker, self._news
         )
         self._listener = Listener(target, self._requests, self._retained, self._worker, self._news)
-        self._publisher.off = self._listener.off
+        self._listener.turned = lambda: self.hear_of_pause(not self.is_on("enabled"))
         self._connector = Connector(target, self._listener.inbox)
         self.introduce(NodeInfo(cameras=(CameraInfo(target.camera),)))
         self._exits = AsyncExitStack()
@@ -153,6 +153,15 @@ class MqttSink:
         """What is said of the source is in the status, at once."""
         self._publisher.tally.hear(status, time.monotonic())
         self._news.set()
+
+    def hear_of_pause(self, paused: bool) -> None:
+        self._publisher.tally.pause(paused)
+        self._news.set()
+
+    def when_turned(self, tell: Callable[[], None]) -> None:
+        """`tell` is called after a switch was turned here, and says whether the camera is paused now; without
+        it this sink takes itself for the only one that switches."""
+        self._listener.turned = tell
 
     def take_commands(self) -> tuple[Command, ...]:
         return self._requests.take()

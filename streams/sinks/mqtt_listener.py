@@ -97,7 +97,7 @@ class Inbox(asyncio.Queue[aiomqtt.Message]):
 
 class Listener:
     """Reads commands into `requests` and turns switches. The inbox outlives connections: what has come is
-    answered. `off`: what is switched off."""
+    answered. `off`: what is switched off; `turned` is called after each change of it."""
 
     def __init__(
         self,
@@ -109,6 +109,7 @@ class Listener:
     ) -> None:
         self.inbox = Inbox(target.camera_topic(""), target.info_topic)
         self.off: set[Switch] = set()
+        self.turned: Callable[[], None] = lambda: None
         self._target = target
         self._requests = requests
         self._retained = retained
@@ -212,6 +213,7 @@ class Listener:
             (self.off.discard if wanted == "ON" else self.off.add)(switch)
             self._retained.set(f"{switch}/state", plain(wanted))
             log.info("switched", url=self._target.url, switch=switch, to=wanted)
+            self.turned()
             return
         self._requests.put(_asker(name, message), Request(None, refusal=reason))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Set
 
 import aiomqtt
 import structlog
@@ -22,7 +21,7 @@ from ..messages import (
 )
 from ..node_messages import NodeInfo, info_message, stats_message
 from ..threads import Worker
-from ..types import Result, Switch
+from ..types import Result
 from .home_assistant import discovery, discovery_topic
 from .minute import Minute
 from .mqtt_connection import packet_bytes
@@ -50,7 +49,7 @@ class Publisher:
     what the node is; `said_stopped`: whether the broker has heard that we have stopped; `most_packet_bytes`:
     what the broker takes, None where it did not say. A message that is larger is left out, and that is said
     once a topic: the broker would hang up on us at each try. `put_off` fills with the events that it did not
-    take for now, and why: they are sent again after a while. `off`: what is switched off.
+    take for now, and why: they are sent again after a while.
     """
 
     def __init__(
@@ -69,7 +68,6 @@ class Publisher:
         self.said_stopped = False
         self.most_packet_bytes: int | None = None
         self.put_off: dict[str, int] = {}
-        self.off: Set[Switch] = frozenset()
         self._target = target
         self._outbox = outbox
         self._requests = requests
@@ -94,7 +92,6 @@ class Publisher:
             await self._send_retained(client)
             await self._send_frames(client)
             await self._send_stats(client)
-            self.tally.pause("enabled" in self.off)
             if self.tally.is_due(time.monotonic()):
                 await self._send_status(client)
             if (

@@ -88,6 +88,11 @@ class Camera:
         self.source_log.hear(status, time.time())
         self._changed()
 
+    def pause(self, paused: bool) -> None:
+        """Whether the camera is switched off."""
+        self._tally.pause(paused)
+        self._changed()
+
     def take_commands(self) -> tuple[Command, ...]:
         return self._requests.take()
 

@@ -69,5 +69,8 @@ class WebSink:
     def hear_of_source(self, status: SourceStatus) -> None:
         self._camera.hear(status)
 
+    def hear_of_pause(self, paused: bool) -> None:
+        self._camera.pause(paused)
+
     def take_commands(self) -> tuple[Command, ...]:
         return self._camera.take_commands()

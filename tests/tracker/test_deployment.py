@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from aiohttp import ClientSession
 
 from keepsight.streams.types import Frame
+from keepsight.streams.web.sink import WebSink
 from keepsight.tracker.config import Deployment, run_config
 from keepsight.tracker.deployment import prepare
 from keepsight.tracker.fleet import Fleet
 from keepsight.tracker.pipeline import Session, Stream, run
 from keepsight.tracker.summary import Meter
 from keepsight.tracker.validation import ConfigError
+from tests.peers.asker import Asker
 from tests.peers.mosquitto import Mosquitto, Subscriber, free_port, needs_mosquitto
 
 
@@ -42,6 +46,30 @@ def test_all_live_outputs_of_a_stream_share_one_encode_and_streams_do_not(tmp_pa
     ]
     assert [len(held) for held in encoders] == [1, 1]
     assert encoders[0] != encoders[1]
+
+
+@needs_mosquitto
+async def test_every_output_says_that_a_camera_is_switched_off_through_one_of_them(tmp_path: Path) -> None:
+    async with (
+        Mosquitto(tmp_path) as broker,
+        Subscriber(broker.port, "keepsight/b/cam/door/status") as status,
+        Asker(broker.port, "keepsight/a/cam/door") as asker,
+        AsyncExitStack() as sinks,
+    ):
+        outputs = [f"mqtt://127.0.0.1:{broker.port}/?node={node}" for node in ("a", "b")]
+        options = {"source": "test://", "output": ["web://127.0.0.1:0", *outputs]}
+        (stream,) = prepare(run_config(options).deployment("door"))
+        for sink in stream.sinks:
+            await sinks.enter_async_context(sink)
+        (page,) = (sink for sink in stream.sinks if isinstance(sink, WebSink))
+        http = await sinks.enter_async_context(ClientSession())
+        await asker.until("overlay/state")
+        for turned, state in (("OFF", "paused"), ("ON", "waiting")):
+            await asker.turn("enabled", turned)
+            await status.until("/status", f'"{state}"')
+            async with http.get(f"{page.address}api/cameras") as answer:
+                (camera,) = (await answer.json())["cameras"]
+            assert camera["status"]["state"] == state
 
 
 async def never(*_: Frame) -> Session:

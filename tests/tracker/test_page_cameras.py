@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from aiohttp import ClientSession
 from keepsight.streams.sinks.clips import ClipsSink
 from keepsight.streams.types import SourceStatus
 from tests.peers.browser import Chromium, needs_chromium
+from tests.streams.page import open_page
+from tests.streams.results import result
 from tests.tracker.shown_page import FRAME, faults
 from tests.tracker.test_fleet import PAGE, SCENE, ZONE, deployment, running
 
@@ -64,6 +67,17 @@ async def test_a_camera_comes_and_goes_and_a_clip_is_looked_at(tmp_path: Path) -
         await page.value("document.querySelector('#clip button').click()")
         assert await page.until("!document.querySelector('#clip').open")
         assert faults(page) == []
+
+
+@needs_chromium
+async def test_what_happened_is_in_our_order_whatever_the_cameras_clock_says(tmp_path: Path) -> None:
+    async with open_page() as shown:
+        shown.sink.hear_of_source(SourceStatus("online", "", 0))
+        await asyncio.sleep(0.02)
+        await shown.sink.write(result(0, events=("new",)))  # of 2023, says the camera
+        async with Chromium(tmp_path, f"{shown.sink.address}?video=jpeg") as page:
+            await page.until("document.querySelectorAll('#events li').length === 2")
+            assert await page.value("document.querySelector('#events li').dataset.kind") == "new"
 
 
 NAME = "document.querySelector('#camera-name').textContent"

@@ -93,10 +93,10 @@ function spark() {
 export class Events extends EventTarget {
   #known = new Set();
 
-  /** What happened at a camera; of the kinds in `clips` there are clips, and `clip` tells which one is asked for. */
+  /** What happened at a camera, in the order of our clock: the camera's may be wrong. Of the kinds in `clips` there are clips, and `clip` tells which one is asked for. */
   add({ camera, events, sources }, several, clips) {
     const told = [
-      ...events.map((event) => [event.captured, event.event_id, () => this.#event(camera, event, several, clips)]),
+      ...events.map((event) => [event.published, event.event_id, () => this.#event(camera, event, several, clips)]),
       ...sources.map((change) => [change.time, change.change_id, () => sourceEntry(camera, change, several)]),
     ];
     for (const [, id, make] of told.sort(([one], [other]) => one - other)) {

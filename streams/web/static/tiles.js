@@ -77,6 +77,7 @@ export function health(status) {
 export function stateOf(status) {
   if (status.state === "stopped") return { key: "offline", words: "stopped" };
   if (status.source && status.source !== "online") return { key: status.source, words: status.source };
+  if (status.state === "paused") return { key: "waiting", words: "paused" };
   if (status.state === "waiting") return { key: "waiting", words: "waiting" };
   return { key: "online", words: "online" };
 }
