@@ -66,7 +66,8 @@ async def test_every_output_says_that_a_camera_is_switched_off_through_one_of_th
         await asker.until("overlay/state")
         for turned, state in (("OFF", "paused"), ("ON", "waiting")):
             await asker.turn("enabled", turned)
-            await status.until("/status", f'"{state}"')
+            async with asyncio.timeout(20):
+                await status.until("/status", f'"{state}"')
             async with http.get(f"{page.address}api/cameras") as answer:
                 (camera,) = (await answer.json())["cameras"]
             assert camera["status"]["state"] == state
