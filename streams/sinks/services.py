@@ -206,6 +206,8 @@ class Hls(Service):
         super().__init__(f"hls:{folder}", encoder)
         self._folder = folder
         self._worker = Worker(f"sink {self.url}")
+        self._units: Units | None = None
+        self._ending, self._written = False, asyncio.Event()
 
     async def __aenter__(self) -> Self:
         await self._worker.__aenter__()
@@ -219,16 +221,30 @@ class Hls(Service):
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        await self._write_what_waits()
         await super().__aexit__(kind, error, trace)
         with suppress(OSError):
             await self._worker.run(self._end)
         await self._worker.__aexit__(kind, error, trace)
 
+    async def _write_what_waits(self) -> None:
+        """Let the last pictures come into the list, as far as there is time for it."""
+        self._ending = True
+        if self._units is not None:
+            self._units.close()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(FINISH_SECONDS / 2):
+                    await self._written.wait()
+
     async def _serve(self) -> None:
         with self._encoder.read() as units:
+            self._units = units
             unit, usual = await anext(units, None), 0
             while unit is not None:
                 unit, usual = await self._write_stretch(unit, units, usual)
+            if self._ending:
+                self._written.set()
+                await asyncio.Event().wait()  # until it is cancelled
             raise Interrupted("the encoder was closed")
 
     async def _write_stretch(self, first: Unit, units: Units, usual: int) -> tuple[Unit | None, int]:

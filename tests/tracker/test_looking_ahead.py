@@ -246,7 +246,8 @@ async def test_a_stop_does_not_wait_for_a_frame_to_be_prepared() -> None:
     watching = asyncio.create_task(watch())
     await session.preparing.wait()
     stop.set()
-    assert await asyncio.wait_for(watching, SOON) == [0]
+    seen = await asyncio.wait_for(watching, SOON)
+    assert seen in ([0], [0, 1]), "never the one that was being prepared"
 
 
 class Endless:
