@@ -6,6 +6,7 @@ Nothing here depends on what a network has learned.
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from keepsight.tracker.settings import TrackerSettings
 from keepsight.tracker.state import initial
 from keepsight.tracker.step import step
 
-from .fakes import follow, frame_of
+from .fakes import ColourPredictor, follow, frame_of
 from .networks import ALWAYS, EDGETAM, NAMES, ROUNDED, network
 
 LENGTH = 6
@@ -185,14 +186,16 @@ TINY = {
     "edgetam": EDGETAM,
     "nano": replace(NANO, image_side=32),
 }
+LONG = int(os.environ.get("KEEPSIGHT_VISITS", "2"))
+"""How many visits a real network is followed for: 20 are 2,020 frames, and take a minute or two."""
 VISIT = 100
 """Frames from one visit of object 2 to the next."""
 
 
 @pytest.mark.parametrize(
     ("name", "policy", "visits_more"),
-    [("sam2", ALWAYS, 20), ("sam2", SELECTIVE, 1), ("edgetam", ALWAYS, 1), ("nano", ALWAYS, 1)],
-    ids=["sam2 for 2020 frames", "selective", "edgetam", "nano"],
+    [("sam2", ALWAYS, LONG), ("sam2", SELECTIVE, 1), ("edgetam", ALWAYS, 1), ("nano", ALWAYS, 1)],
+    ids=["sam2", "selective", "edgetam", "nano"],
 )
 def test_a_stream_holds_the_same_bytes_however_long_it_lasts(
     name: str, policy: TrackerSettings, visits_more: int
@@ -201,6 +204,12 @@ def test_a_stream_holds_the_same_bytes_however_long_it_lasts(
     torch.manual_seed(0)
     network = build(TINY[name]).eval().requires_grad_(False)
     held = bytes_held(network, policy, (20, 20 + VISIT, 20 + visits_more * VISIT))
+    assert len(set(held)) == 1
+
+
+def test_a_stream_holds_the_same_bytes_at_frames_20_and_2020() -> None:
+    """What the tracker keeps, with a predictor that takes no time: a network keeps nothing itself."""
+    held = bytes_held(ColourPredictor(), ALWAYS, (20, 20 + 10 * VISIT, 20 + 20 * VISIT))
     assert len(set(held)) == 1
 
 
