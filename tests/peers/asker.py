@@ -14,6 +14,8 @@ import aiomqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from .schemas import check
+
 PATIENCE_SECONDS = 60
 
 
@@ -93,6 +95,7 @@ class Asker:
     def _hear(self, message: aiomqtt.Message) -> tuple[str, dict[str, Any]]:
         plain = message.topic.value.endswith(("/state", "/availability"))
         said = message.payload.decode() if plain else json.loads(message.payload)
+        check(message.topic.value, said)
         self.heard.append((message.topic.value, said))
         self.correlations.append(getattr(message.properties, "CorrelationData", None))
         self.expiries.append(getattr(message.properties, "MessageExpiryInterval", None))

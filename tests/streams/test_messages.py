@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from jsonschema import ValidationError
 from pydantic import BaseModel
 
 from keepsight.streams import control, messages, rle
@@ -33,6 +34,7 @@ from keepsight.streams.node_messages import (
     zone_message,
 )
 from keepsight.streams.types import Applied, Forget, Watched
+from tests.peers.schemas import validator
 
 from .results import event, frame, result
 
@@ -124,3 +126,12 @@ def test_frames_messages_count_what_is_in_zones_and_crossed_lines() -> None:
         {"kind": "zone", "name": "yard", "counts": {"cup": 2}},
         {"kind": "line", "name": "gate", "counts": {"left": 0, "right": 7}},
     ]
+
+
+@pytest.mark.parametrize("name", messages.SAID)
+def test_a_validator_of_others_takes_what_is_said_and_nothing_else(name: str) -> None:
+    said = json.loads(MADE[name].model_dump_json())
+    validator(name).validate(said)
+    for key in said:
+        with pytest.raises(ValidationError):
+            validator(name).validate({**said, key: {"not": ["this"]}})

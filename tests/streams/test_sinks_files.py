@@ -21,6 +21,7 @@ from keepsight.streams.sinks import KNOWN_SINKS, coco, open_sink
 from keepsight.streams.sinks.writer import WriterSink
 from keepsight.streams.types import Result
 from tests.logs import Log
+from tests.peers.schemas import validator
 
 from .results import disc, frame, result, track
 
@@ -130,6 +131,8 @@ async def test_lines_hold_all_that_is_known_of_a_frame(tmp_path: Path) -> None:
     assert (first["index"], second["index"]) == (0, 1)
     assert first["events"][0]["kind"] == "new"
     assert second["events"] == []
+    for line in (first, second):
+        validator("result").validate(line)
     for track_, said in zip(made[0].tracks, first["tracks"], strict=True):
         assert said["box"] == pytest.approx(track_.box, abs=1e-6)
         assert np.array_equal(rle.decode(said["mask"]), track_.mask)
