@@ -282,12 +282,20 @@ def moved(course: Course, centre: Point, time: float) -> Course:
 
 def colours_in(image: Image, mask: Mask) -> Floats:
     """(SHADES**3,): how large a share of the pixels under a mask, not empty, has each colour."""
-    red, green, blue = (image[mask] // (256 // SHADES)).astype(np.int64).T
+    near = surrounding(mask)
+    red, green, blue = (image[near][mask[near]] // (256 // SHADES)).astype(np.int64).T
     counts = np.bincount((red * SHADES + green) * SHADES + blue, minlength=SHADES**3)
     return np.asarray(counts / counts.sum(), np.float32)
 
 
 def middle(mask: Mask) -> Point:
     """The mean place (x, y) of a mask (h, w) that is not empty."""
-    ys, xs = np.nonzero(mask)
-    return float(xs.mean()), float(ys.mean())
+    near = surrounding(mask)
+    ys, xs = np.nonzero(mask[near])
+    return near[1].start + float(xs.mean()), near[0].start + float(ys.mean())
+
+
+def surrounding(mask: Mask) -> tuple[slice, slice]:
+    """The lines and columns that a mask (h, w) reaches."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return slice(y, y + height), slice(x, x + width)
