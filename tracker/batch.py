@@ -130,14 +130,14 @@ def merged(propagated: Found | None, conditioned: Found | None) -> Found:
         ),
     )
     last = {slot: row for row, slot in enumerate(both.slots)}
-    return _part(both, [last[slot] for slot in sorted(last)])
+    return part(both, [last[slot] for slot in sorted(last)])
 
 
 def remember_prompted(scene: Scene, found: Found) -> None:
     """Write those of the finding that were prompted to the conditioning slots, in place."""
     kept = [row for row, shown in enumerate(found.prompted) if shown is not None]
     if kept:
-        found = _part(found, kept)
+        found = part(found, kept)
         shown = [geometry for geometry in found.prompted if geometry is not None]
         prompts = to_prompts(shown, scene.input_size, scene.device)
         at, entry = scene.index_of(found.slots), _entry(scene, found, prompts)
@@ -149,7 +149,7 @@ def remember_tracked(scene: Scene, found: Found, kept: Sequence[int], worth: Seq
     what each is worth, so that a selection is kept."""
     if not kept:
         return
-    found = _part(found, kept)
+    found = part(found, kept)
     at, entry = scene.index_of(found.slots), _entry(scene, found, None)
     if worth is None:
         write_recent(scene.memory, scene.model.layout, at, scene.index, entry)
@@ -163,7 +163,7 @@ def _entry(scene: Scene, found: Found, prompts: Prompts | None) -> Entry:
     return scene.model.remember(scene.features, image_of, found.prediction, prompted, prompts)
 
 
-def _part(found: Found, kept: Sequence[int]) -> Found:
+def part(found: Found, kept: Sequence[int]) -> Found:
     """The given rows of a finding."""
     if len(kept) == len(found.slots) and all(row == place for place, row in enumerate(kept)):
         return found

@@ -18,6 +18,7 @@ from .batch import (
     condition,
     logit,
     merged,
+    part,
     propagate,
     redrawn,
     remember_prompted,
@@ -109,12 +110,11 @@ def step(
         encoded = encode(model, frame, size=size)
     scene = _scene(model, state, plan, encoded, frame.index, settings)
     encoding = ahead + watch.lap()
+    shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in plan.asks], frame, settings)
     propagated, plan = _untangled(scene, plan, propagate(scene, plan.remembered), frame, settings)
-    told = plan.redrawn.union(plan.asks)
-    shaken = _shaken(scene, [slot for slot in plan.remembered if slot not in told], frame, settings)
     attention = watch.lap()
     found = merged(propagated, condition(scene, plan.asks))
-    looks = _looks(found, shaken, frame.size, settings)
+    looks = _looks(found, _without(shaken, plan.redrawn), frame.size, settings)
     masks = watch.lap()
     plan = _remember(scene, plan, found, looks, settings)
     memory = watch.lap()
@@ -215,6 +215,12 @@ def _untangled(
     found = redrawn(scene, found, done.logits, done.changed) if done.changed else found
     changed = frozenset(found.slots[row] for row in done.changed)
     return found, replace(plan, slots=tuple(slots), redrawn=changed)
+
+
+def _without(found: Found | None, slots: frozenset[int]) -> Found | None:
+    """The finding without the objects in `slots`; None where nothing is left."""
+    kept = [] if found is None else [row for row, slot in enumerate(found.slots) if slot not in slots]
+    return part(found, kept) if found is not None and kept else None
 
 
 def _looks(

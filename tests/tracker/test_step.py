@@ -355,3 +355,24 @@ def test_while_two_touch_who_will_be_told_apart_nothing_is_remembered_of_them() 
     for settings, last in ((UNTANGLED, 5), (TrackerSettings(), 9)):
         state, _ = follow(ColourPredictor(), frames, {0: [ON_RED, ON_BLUE]}, settings)
         assert [record.remembered for record in state.records] == [last, last]
+
+
+class Remembering(ColourPredictor):
+    """Keeps the last masks that each look at a frame has begun with."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun_with: list[torch.Tensor] = []
+
+    def propagate(self, features, image_of, frame, memory, previous):
+        self.begun_with.append(memory.logits.clone())
+        return super().propagate(features, image_of, frame, memory, previous)
+
+
+def test_the_look_under_noise_begins_with_what_was_before_the_frame_as_the_other_does():
+    model, frames = Remembering(), [red_and_green(index) for index in range(3)]
+    follow(model, frames, {0: [ON_RED]}, replace(UNTANGLED, noise=0.02))
+    first, second = model.begun_with[:2], model.begun_with[2:]
+    for one, other in (first, second):
+        assert torch.equal(one, other)
+    assert not torch.equal(first[0], second[0])
