@@ -106,23 +106,25 @@ def untangle(
     touching = contacts(ids, logits > 0)
     known = begun({one: courses[one] for one in ids if one in courses}, touching, time)
     dealt: dict[int, Piece] = {}
-    after = logits.copy()
+    drawn: dict[int, Floats] = {}
     for group in groups(known):
-        if may_be_told(group, known, time):
-            rows = [ids.index(one) for one in group]
-            pieces = deal(logits[rows], image, time, [known[one] for one in group])
-            dealt |= zip(group, pieces, strict=True) if pieces else ()
-            after[rows] = parted(logits[rows], pieces) if pieces else after[rows]
-        else:
+        if not may_be_told(group, known, time):
             known = {one: course for one, course in known.items() if one not in group}
-    changed = tuple(row for row in range(len(ids)) if ((after[row] > 0) != (logits[row] > 0)).any())
-    redrawn = logits.copy()
-    redrawn[list(changed)] = after[list(changed)]
+            continue
+        rows = [ids.index(one) for one in group]
+        pieces = deal(logits[rows], image, time, [known[one] for one in group])
+        if pieces is not None:
+            dealt |= zip(group, pieces, strict=True)
+            drawn |= zip(rows, parted(logits[rows], pieces), strict=True)
+    changed = tuple(row for row, own in drawn.items() if ((own > 0) != (logits[row] > 0)).any())
+    after = logits.copy() if changed else logits
+    for row in changed:
+        after[row] = drawn[row]
     following = {
         one: followed(known.get(one), dealt.get(one), bool(touching[one]), mask, image, time)
-        for one, mask in zip(ids, redrawn > 0, strict=True)
+        for one, mask in zip(ids, after > 0, strict=True)
     }
-    return Untangled(redrawn, changed, {one: course for one, course in following.items() if course})
+    return Untangled(after, changed, {one: course for one, course in following.items() if course})
 
 
 def contacts(ids: Sequence[int], masks: NDArray[np.bool_]) -> dict[int, set[int]]:

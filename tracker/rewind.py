@@ -273,7 +273,7 @@ def _side(
     free = empty(room, model.layout, model.memory_shape(recent.frames[-1].pixels.shape[:2]), rows[0].features)
     side = replace(
         blank,
-        slots=(*(record for _, record in held.values()), *(None,) * room),
+        slots=(*(replace(record, course=None) for _, record in held.values()), *(None,) * room),
         memory=Memory(*(torch.cat(parts) for parts in zip(*rows, free, strict=True))),
         input_size=state.input_size,
     )

@@ -200,9 +200,13 @@ def _untangled(
     scene: Scene, plan: Plan, found: Found | None, frame: Frame, settings: TrackerSettings
 ) -> tuple[Found | None, Plan]:
     """What was found with each object's own pieces, and the records with their courses. Who is shown anew
-    begins a new one."""
+    begins a new one, and who is alone needs none."""
     if found is None or not settings.untangle:
         return found, plan
+    if len(found.slots) < 2:
+        return found, replace(
+            plan, slots=tuple(record and replace(record, course=None) for record in plan.slots)
+        )
     records = {record.object_id: record for slot in found.slots if (record := plan.slots[slot]) is not None}
     logits = found.prediction.logits.float().cpu().numpy()
     image = shrunk(frame.image, (logits.shape[1], logits.shape[2]))

@@ -376,3 +376,11 @@ def test_the_look_under_noise_begins_with_what_was_before_the_frame_as_the_other
     for one, other in (first, second):
         assert torch.equal(one, other)
     assert not torch.equal(first[0], second[0])
+
+
+def test_who_is_left_alone_after_a_touch_is_remembered_again():
+    frames = [nearing(index) for index in range(20)]
+    state, _ = follow(ColourPredictor(), frames, {0: [ON_RED, ON_BLUE], 9: [Forget(2)]}, UNTANGLED)
+    (record,) = state.records
+    assert record.course is None
+    assert record.remembered == 19
