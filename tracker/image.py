@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -32,47 +32,30 @@ MASK_LOGIT = 10.0
 """Logit inside a mask that is given as True and False; outside its negative."""
 
 
-class Candidates(NamedTuple):
-    """What one prompt may mean, best first: masks (K, H, W) bool of the picture's size, iou (K,) float32
-    predicted, in [0, 1], and low_res_logits (K, h, w) float32, which a later prompt can refine."""
+@dataclass(frozen=True, slots=True)
+class Masks:
+    """What one prompt may mean, best first: `masks, iou, low_res_logits = …`.
+
+    masks: (K, H, W) bool of the picture's size; iou: (K,) float32 predicted, in [0, 1]; low_res_logits:
+    (K, h, w) float32, which a later prompt can refine. How sure the model is of them: presence, the
+    probability that there is such an object at all; stability and margin (K,) float32 in [0, 1], see
+    `Opinions`; and confidence (K,) float32 in [0, 1], one number made of these, without a calibration: those
+    that lie beside weights were made on video.
+    """
 
     masks: NDArray[np.bool_]
     iou: NDArray[np.float32]
     low_res_logits: Logits
-
-
-class Masks(Candidates):
-    """The candidates, `masks, iou, low_res_logits = …`, and how sure the model is of them: of each as of a
-    track (see `Opinions`), and `confidence`, one number made of these.
-
-    presence: probability that there is such an object at all.
-    """
-
     presence: float
+    stability: NDArray[np.float32]
+    margin: NDArray[np.float32]
+    confidence: NDArray[np.float32]
 
-    def __new__(
-        cls, masks: NDArray[np.bool_], iou: NDArray[np.float32], low_res_logits: Logits, presence: float = 1.0
-    ) -> Self:
-        made = super().__new__(cls, masks, iou, low_res_logits)
-        made.presence = presence
-        return made
+    def __iter__(self) -> Iterator[NDArray[Any]]:
+        return iter((self.masks, self.iou, self.low_res_logits))
 
-    @property
-    def stability(self) -> NDArray[np.float32]:
-        """(K,) in [0, 1]."""
-        return stability(torch.from_numpy(self.low_res_logits), STABILITY_MARGIN).float().numpy()
-
-    @property
-    def margin(self) -> NDArray[np.float32]:
-        """(K,) in [0, 1]."""
-        return np.array([margin(logits) for logits in self.low_res_logits], np.float32)
-
-    @property
-    def confidence(self) -> NDArray[np.float32]:
-        """(K,) in [0, 1]; without a calibration: those that lie beside weights were made on video."""
-        told = zip(self.iou.tolist(), self.stability.tolist(), self.margin.tolist(), strict=True)
-        opinions = (Opinions(iou, self.presence, steady, clear) for iou, steady, clear in told)
-        return np.array([confidence(each) for each in opinions], np.float32)
+    def __len__(self) -> int:
+        return 3  # of what it is unpacked into
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -219,5 +202,9 @@ def as_masks(found: ImagePrediction, row: int, size: tuple[int, int]) -> Masks:
     """The masks of one prompt at the picture's `size`."""
     logits: Tensor = found.logits[row]
     masks, _ = to_masks(logits.numpy(), size)
-    presence = float(found.presence[row].sigmoid())
-    return Masks(masks, found.iou[row].numpy(), logits.numpy(), presence)
+    iou, presence = found.iou[row].numpy(), float(found.presence[row].sigmoid())
+    steady = stability(logits, STABILITY_MARGIN).float().numpy()
+    clear = np.array([margin(one) for one in logits.numpy()], np.float32)
+    told = zip(iou.tolist(), steady.tolist(), clear.tolist(), strict=True)
+    sure = [confidence(Opinions(how_good, presence, *others)) for how_good, *others in told]
+    return Masks(masks, iou, logits.numpy(), presence, steady, clear, np.array(sure, np.float32))
