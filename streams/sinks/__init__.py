@@ -71,7 +71,8 @@ def open_sink(
     """
     scheme, _, rest = url.partition(":")
     if scheme in LOCAL_SCHEMES and rest.startswith("//"):
-        raise SinkError(f"{scheme}://: is on this machine: write {scheme}:PATH")
+        kind, place = ("file", f"FILE{_TABLES[scheme][0]}") if scheme in _TABLES else ("folder", "DIR")
+        raise SinkError(f"{scheme}://: is a {kind} of this machine: write {scheme}:{place}")
     if scheme in SCHEMES:
         return MqttSink(parse_target(url, node=node, camera=camera, run=run))
     if scheme == _PAGE:

@@ -78,7 +78,7 @@ def test_a_colour_mask_a_16_bit_one_and_a_text_are_refused_by_name(tmp_path: Pat
     for name in ("colour.png", "deep.png"):
         with pytest.raises(ValueError, match=f"{name}: a mask must be an indexed or 8-bit grey PNG"):
             read_index_map(tmp_path / name)
-    with pytest.raises(ValueError, match=r"text\.png: not a picture that can be read as a mask"):
+    with pytest.raises(ValueError, match=r"text\.png: not a mask that can be read"):
         read_index_map(tmp_path / "text.png")
 
 

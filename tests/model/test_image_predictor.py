@@ -78,7 +78,7 @@ SHOWN = st.one_of(
 
 
 @given(data=st.data(), marks=st.lists(SHOWN, min_size=1, max_size=4))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=15, deadline=None)
 @torch.inference_mode()
 def test_prompts_in_any_order_give_the_same_masks(
     model: Sam2 | Nano, data: st.DataObject, marks: list[list[tuple[float, float, int]]]

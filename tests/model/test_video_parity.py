@@ -14,6 +14,7 @@ pytest.importorskip("transformers", reason="transformers is the oracle")
 from keepsight.model.sam2_config import Sam2Config
 from tests.model.parity import (
     BOX_AND_POINT,
+    CLICKS,
     EVERY_KIND,
     MASK,
     POINT,
@@ -65,6 +66,7 @@ def test_an_object_followed_until_its_memory_has_turned_over_equals_the_referenc
 
 
 def test_objects_with_different_prompts_in_one_batch_equal_the_reference(both: Pair) -> None:
+    assert_same_tracks(both, video(4), [POINT, BOX_AND_POINT, CLICKS])
     assert_same_tracks(both, video(4), [*together(both.ours.config), BOX_AND_POINT])
 
 

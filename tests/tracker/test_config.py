@@ -163,11 +163,19 @@ def test_two_outputs_do_not_share_a_folder_or_a_file(scheme: str, place: str) ->
         prepare(run_config(options).deployment())
 
 
-@pytest.mark.parametrize("scheme", ["masks", "hls", "clips", "coco", "mot"])
+@pytest.mark.parametrize("scheme", ["masks", "hls", "clips"])
 def test_a_folder_is_not_written_like_a_url(scheme: str) -> None:
     options = {"source": "test://", "output": f"{scheme}:///out", "auto": "motion"}
-    with pytest.raises(SinkError, match=f"^{scheme}://: is on this machine: write {scheme}:PATH$"):
+    with pytest.raises(SinkError, match=f"^{scheme}://: is a folder of this machine: write {scheme}:DIR$"):
         prepare(run_config(options).deployment())
+
+
+@pytest.mark.parametrize(("scheme", "place"), [("coco", "FILE.json"), ("mot", "FILE.txt")])
+def test_a_file_is_not_written_like_a_url(scheme: str, place: str) -> None:
+    with pytest.raises(SinkError, match=f"^{scheme}://: is a file of this machine: write {scheme}:{place}$"):
+        prepare(
+            run_config({"source": "test://", "output": f"{scheme}:///out", "auto": "motion"}).deployment()
+        )
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -110,7 +111,36 @@ def first_waits(streams: Iterable[Stream]) -> list[float]:
     return [stream.source._first_wait for stream in streams]
 
 
-def test_many_cameras_are_opened_one_after_the_other() -> None:
+async def test_many_cameras_are_opened_one_after_the_other() -> None:
+    asked: dict[str, float] = {}
+
+    async def note(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        _, _, name = (await reader.readline()).decode().split(" ")[1].rpartition("/")
+        asked.setdefault(name, time.monotonic())
+        everyone.set() if len(asked) == 4 else None
+        await everyone.wait()
+        writer.close()
+
+    everyone = asyncio.Event()
+    server = await asyncio.start_server(note, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    stream = {"prompt": "box=0,0,1,1"}
+    cameras = {
+        f"c{k}": {**stream, "source": f"rtsp://127.0.0.1:{port}/c{k}", "output": f"{k}.jsonl"}
+        for k in range(4)
+    }
+    streams = prepare(Deployment.model_validate({"streams": cameras}))
+    async with asyncio.timeout(10), server:
+        opening = [asyncio.ensure_future(stream.source.__aenter__()) for stream in streams]
+        await everyone.wait()
+        for one in opening:
+            one.cancel()
+        await asyncio.wait(opening)
+    assert list(asked) == ["c0", "c1", "c2", "c3"]
+    assert asked["c3"] - asked["c0"] > 0.25
+
+
+def test_each_camera_waits_for_those_before_it() -> None:
     assert first_waits(prepare(cameras(4))) == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 

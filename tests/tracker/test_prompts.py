@@ -110,7 +110,7 @@ def test_a_picture_that_is_no_mask_is_refused(tmp_path: Path) -> None:
     for name, said in {
         "photo.png": "must be an indexed or 8-bit grey PNG",
         "empty.png": "it shows no object",
-        "text.png": "not a picture that can be read as a mask",
+        "text.png": "not a mask that can be read",
         "missing.png": "no such file",
     }.items():
         with pytest.raises(ConfigError, match=said):

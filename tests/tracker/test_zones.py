@@ -445,7 +445,7 @@ def all_on_one_side(polygon: Sequence[Point], at: Point) -> bool:
     return bool((edges[:, 0] * away[:, 1] - edges[:, 1] * away[:, 0] >= -1e-9).all())
 
 
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None)
 @given(WAYS, RULES, st.randoms())
 def test_the_order_and_the_company_of_objects_change_nothing(
     ways: dict[int, list[Point | None]], rules: Rules, rng: random.Random

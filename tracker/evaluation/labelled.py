@@ -172,7 +172,7 @@ def read_index_map(path: Path) -> NDArray[np.uint8]:
         with av.open(str(path), metadata_errors="replace") as container:
             picture = next(container.decode(video=0))
     except (av.FFmpegError, StopIteration) as error:
-        raise ValueError(f"{path}: not a picture that can be read as a mask") from error
+        raise ValueError(f"{path}: not a mask that can be read") from error
     match picture.format.name:
         case "pal8":
             return _indices(picture.planes[0])
