@@ -132,11 +132,11 @@ def prepare_stream(
         sinks,
         cues,
         Rulebook(stream.rules),
-        stream.auto,
-        privacy,
-        stream.record,
-        stream.memory,
-        stream.noise,
+        auto=stream.auto,
+        privacy=privacy,
+        record=stream.record,
+        memory=stream.memory,
+        noise=stream.noise,
     )
 
 

@@ -11,21 +11,16 @@ from keepsight.model.memory import MemoryLayout
 from keepsight.model.nano import Nano
 from keepsight.model.nano_config import NANO
 from keepsight.model.sam2 import Sam2
-from keepsight.model.sam2_config import TEST, PerceiverConfig, RepVitConfig, Sam2Config
+from keepsight.model.sam2_config import TEST, PerceiverConfig, RepVitConfig
 from keepsight.tracker.settings import TrackerSettings
 
-EDGETAM = Sam2Config(
+EDGETAM = replace(
+    TEST,
     trunk=RepVitConfig(widths=(8, 16, 24, 32), depths=(1, 1, 1, 1)),
     layout=MemoryLayout(conditioning=2, recent=2, pointers=2 + 3),
     image_size=64,
-    dim=32,
-    memory_dim=16,
-    decoder_heads=4,
-    decoder_mlp=64,
     decoder_depth=1,
     attention_depth=1,
-    attention_mlp=64,
-    fuser_depth=1,
     pointer_time=False,
     occlusion_embedding=False,
     perceiver=PerceiverConfig(side=4, depth=1),
