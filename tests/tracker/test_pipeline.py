@@ -12,19 +12,7 @@ import numpy as np
 import pytest
 
 from keepsight.streams.base import Ending, Sink, SinkError, Source, SourceError
-from keepsight.streams.retry import Backoff, reconnecting
-from keepsight.streams.types import (
-    Applied,
-    Command,
-    Event,
-    Forget,
-    Frame,
-    Prompt,
-    Refusal,
-    Reset,
-    Result,
-    SourceStatus,
-)
+from keepsight.streams.types import Applied, Command, Event, Forget, Frame, Prompt, Refusal, Reset, Result
 from keepsight.tracker.looking_ahead import Due
 from keepsight.tracker.outlet import merge
 from keepsight.tracker.pipeline import Report, Stream, results, run
@@ -254,29 +242,6 @@ async def test_what_was_readable_of_a_broken_file_is_written() -> None:
     assert indices(sink) == list(range(7))
     assert sink.results[-1].events[-1].kind == "end"
     assert (report.exit_code, report.faults) == (1, ("x.mp4: damaged",))
-
-
-async def test_a_camera_that_fails_as_nobody_foresaw_does_not_end_the_others() -> None:
-    statuses: list[SourceStatus] = []
-    heard = asyncio.Event()
-
-    def hear(status: SourceStatus) -> None:
-        statuses.append(status)
-        heard.set()
-
-    faulty = FakeSource([], live=True, refusal=UnicodeDecodeError("utf-8", b"\xb4", 0, 1, "no such byte"))
-    bad = reconnecting(lambda: faulty, on_status=hear, backoff=Backoff(shortest=0.001))
-    good, sink, stop = Camera(), CollectingSink(), asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(watch(bad, CollectingSink(), stop=stop))
-        tasks.create_task(watch(good, sink, stop=stop))
-        async with asyncio.timeout(SOON):
-            await heard.wait()
-        for frame in make_frames(3):
-            await show(good, frame, sink)
-        stop.set()
-    assert indices(sink)[:3] == [0, 1, 2]
-    assert statuses[0].reason.startswith("UnicodeDecodeError: ")
 
 
 async def test_the_last_result_of_a_file_ends_every_object() -> None:
